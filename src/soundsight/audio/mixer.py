@@ -1,0 +1,125 @@
+"""Blocks of any number of channels in, one mono waveform at the wanted rate out, in memory bounded by the result."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from soundsight.audio.clip import MAX_LEVEL, Float32, check_duration, check_format
+from soundsight.errors import AudioError
+
+__all__ = ["CHANNELS_CANCEL", "Mixer"]
+
+# A mean of C channels of equal power has 1/C of their power when they are independent, all of it when they are equal.
+# Below a tenth of the former they work against each other, as when one wire of a microphone is swapped.
+CHANNELS_CANCEL = 0.1
+
+
+class Mixer:
+    """Takes blocks one after the other; keeps the mono, resampled result and what is needed to judge the mix.
+
+    Args:
+        rate_hz: Rate of the blocks.
+        channels: Number of channels C of the blocks.
+        target_rate_hz: Rate of the result.
+        max_duration_s: More than this is an AudioError.
+        what: What is being read, for error messages.
+        channel: Take this channel alone instead of the mean of all.
+    """
+
+    def __init__(
+        self,
+        rate_hz: int,
+        channels: int,
+        *,
+        target_rate_hz: int,
+        max_duration_s: float,
+        what: str,
+        channel: int | None = None,
+    ) -> None:
+        check_format(rate_hz, channels, what)
+        self._rate_hz, self._channels, self._channel, self._what = rate_hz, channels, channel, what
+        self._max_duration_s = max_duration_s
+        self._resampler = None
+        if rate_hz != target_rate_hz:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(rate_hz, target_rate_hz, 1, dtype="float32", quality="HQ")
+        self._result = np.empty(0, np.float32)
+        self._length = 0
+        self._watch = channels > 1 and channel is None
+        # Sums and sums of squares of each channel and, last, of their mean.
+        self._sums = np.zeros((2, channels + 1))
+        self.num_frames = 0
+
+    def add(self, block_TC: Float32) -> None:
+        """Append a block (T, C).
+
+        Raises:
+            AudioError: Samples that are no numbers, or more sound than allowed.
+        """
+        self._check(block_TC)
+        self.num_frames += len(block_TC)
+        if self.num_frames > self._max_duration_s * self._rate_hz:
+            check_duration(self.num_frames, self._rate_hz, self._max_duration_s, self._what)
+        if self._channels == 1:
+            mono_T = block_TC[:, 0]
+        elif self._channel is not None:
+            mono_T = np.ascontiguousarray(block_TC[:, self._channel])
+        else:
+            mono_T = block_TC @ np.full(self._channels, 1 / self._channels, np.float32)
+            self._account(block_TC, mono_T)
+        self._append(mono_T if self._resampler is None else self._resampler.resample_chunk(mono_T))
+
+    def finish(self) -> Float32:
+        """The whole result (T,) float32.
+
+        Raises:
+            AudioError: There was nothing, or too little to be a sound.
+        """
+        check_duration(self.num_frames, self._rate_hz, self._max_duration_s, self._what)
+        if self._resampler is not None:
+            self._append(self._resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        if self._length < len(self._result):
+            self._result.resize(self._length, refcheck=False)
+        return self._result
+
+    def loudest_if_cancelled(self) -> int | None:
+        """The loudest channel if the mean of all is next to nothing beside them, else None."""
+        if not self._watch or self.num_frames == 0:
+            return None
+        mean, square = self._sums / self.num_frames
+        # Power without the constant part: a common offset must not hide that the channels cancel.
+        power = np.maximum(square - mean**2, 0)
+        if power[-1] >= CHANNELS_CANCEL * power[:-1].mean() / self._channels:
+            return None
+        return int(power[:-1].argmax())
+
+    def _check(self, block_TC: Float32) -> None:
+        if block_TC.size == 0 or (block_TC.max() <= MAX_LEVEL and block_TC.min() >= -MAX_LEVEL):
+            return
+        bad = np.argwhere(~(np.abs(block_TC) <= MAX_LEVEL))[0]
+        value, frame = block_TC[tuple(bad)], self.num_frames + int(bad[0])
+        raise AudioError(
+            f"{self._what}: sample {frame:,} ({frame / self._rate_hz:.3f} s, channel {bad[1] + 1}) is {value:g}, "
+            "which is no sound; expected finite numbers, nominally between -1 and 1"
+        )
+
+    def _account(self, block_TC: Float32, mono_T: Float32) -> None:
+        self._sums[0, :-1] += block_TC.sum(axis=0, dtype=np.float64)
+        self._sums[0, -1] += mono_T.sum(dtype=np.float64)
+        self._sums[1, :-1] += np.einsum("tc,tc->c", block_TC, block_TC)
+        self._sums[1, -1] += np.dot(mono_T, mono_T)
+
+    def _append(self, part_T: Float32) -> None:
+        if self._length == 0 and len(self._result) == 0:
+            # The usual case, one block: nothing is copied.
+            self._result, self._length = np.ascontiguousarray(part_T), len(part_T)
+            return
+        end = self._length + len(part_T)
+        if end > len(self._result):
+            if not self._result.flags.owndata:
+                self._result = self._result.copy()
+            # In place, so that the memory never holds the result twice.
+            self._result.resize(end + end // 8, refcheck=False)
+        self._result[self._length : end] = part_T
+        self._length = end

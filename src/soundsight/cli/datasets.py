@@ -1,0 +1,198 @@
+"""``soundsight datasets``: list, prepare and check data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soundsight.cli import examples, say
+from soundsight.errors import DatasetError
+
+if TYPE_CHECKING:
+    from soundsight.datasets.check import Report
+    from soundsight.datasets.info import DatasetInfo
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, prepare and check data sets.")
+
+# Lines shown of a long list; --json has all of them.
+_SHOWN = 10
+
+
+def _complete(incomplete: str) -> list[str]:
+    from soundsight import registry
+
+    return [name for name in registry.names("datasets") if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=_complete, help="As shown by 'datasets list'.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", metavar="DIR", help="Where it is, or goes; else NAME in the folder SOUNDSIGHT_DATA."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list", epilog=examples("soundsight datasets list", "soundsight datasets list --json"))
+def list_(as_json: Json = False) -> None:
+    """Show the known data sets, their licences and whether they are here."""
+    import json
+
+    from soundsight import registry
+    from soundsight.datasets.info import data_root, folder_of
+
+    rows = []
+    for name in registry.names("datasets"):
+        module = registry.find("datasets", name)
+        info: DatasetInfo = module.INFO
+        folder = folder_of(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": info.kind,
+                "title": info.title,
+                "licence": info.licence,
+                "attribution": info.attribution,
+                "homepage": info.homepage,
+                "here": _state(module, folder),
+                "folder": str(folder),
+            }
+        )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=f"in {data_root()}", caption_justify="left")
+    for key in ("name", "kind", "title", "licence", "here"):
+        table.add_column(key, no_wrap=key != "title")
+    for row in rows:
+        table.add_row(*(row[key] for key in ("name", "kind", "title", "licence", "here")))
+    Console(highlight=False).print(table)
+
+
+@app.command(
+    epilog=examples("soundsight datasets prepare mnist", "soundsight datasets prepare fsdd --folder data/fsdd")
+)
+def prepare(name: Name, folder: Folder = None) -> None:
+    """Download a data set, check it, and say where it is.
+
+    An interrupted download goes on where it stopped. Nothing is downloaded where the data set is there already.
+    """
+    from soundsight import registry
+    from soundsight.datasets import download
+    from soundsight.datasets.info import folder_of
+
+    module = registry.find("datasets", name)
+    info: DatasetInfo = module.INFO
+    target = folder or folder_of(name)
+    if _state(module, target) == "yes":
+        say(f"{name} is there already; 'soundsight datasets check {name}' looks at every item")
+        typer.echo(target)
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    say(f"{info.title}, {info.licence}, {info.attribution} ({info.homepage})")
+    with _Bar() as bar:
+        download.fetch(info, target, bar)
+    _refuse(module.check(target))
+    typer.echo(target)
+
+
+@app.command(epilog=examples("soundsight datasets check fsdd", "soundsight datasets check mnist --json"))
+def check(name: Name, folder: Folder = None, as_json: Json = False) -> None:
+    """Look at every item of a data set: counts, durations, formats, damage, gaps and duplicates.
+
+    Ends with exit code 2 where something is missing or damaged.
+    """
+    import json
+
+    from soundsight import registry
+    from soundsight.datasets.info import folder_of
+
+    report: Report = registry.find("datasets", name).check(folder or folder_of(name))
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        _show(report)
+    _refuse(report)
+
+
+def _state(module: Any, folder: Path) -> str:
+    """Whether a data set seems to be there: by its files' names only, which is quick."""
+    from soundsight.datasets.download import unfinished
+
+    if unfinished(module.INFO, folder):
+        return "unfinished"
+    if module.INFO.kind == "image":
+        paths = [folder / file.path for file in module.INFO.files]
+        return "yes" if all(path.is_file() or path.with_suffix("").is_file() for path in paths) else "no"
+    try:
+        module.load(folder)
+    except DatasetError:
+        return "no"
+    return "yes"
+
+
+def _refuse(report: Report) -> None:
+    if not report.ok:
+        counts = {"missing": report.missing, "damaged": report.corrupt, "other problems": report.problems}
+        found = ", ".join(f"{len(lines)} {what}" for what, lines in counts.items() if lines)
+        first = (*report.problems, *report.corrupt, *report.missing)[0]
+        raise DatasetError(f"{report.name} in {report.folder} is not complete and sound: {found} (first: {first})")
+
+
+def _show(report: Report) -> None:
+    """The report as a table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, title=f"{report.name}: {report.folder}", title_justify="left")
+    table.add_row("items", str(report.num_items))
+    for what in ("classes", "speakers", "formats"):
+        counts = getattr(report, what)
+        shown = [f"{key} {count}" for key, count in list(counts.items())[: 2 * _SHOWN]]
+        if counts:
+            more = [f"… {len(counts)} in all"] if len(counts) > len(shown) else []
+            table.add_row(what, ", ".join(shown + more) if what != "formats" else "\n".join(shown + more))
+    if report.durations_s:
+        table.add_row("seconds", ", ".join(f"{key} {value:.3f}" for key, value in report.durations_s.items()))
+    for what in ("missing", "corrupt", "problems", "notes"):
+        table.add_row(what, _lines(getattr(report, what)))
+    table.add_row("duplicates", _lines(tuple(" = ".join(group) for group in report.duplicates)))
+    # Names of files are data: brackets in them are no markup.
+    Console(markup=False, highlight=False).print(table)
+
+
+def _lines(lines: tuple[str, ...]) -> str:
+    more = [f"… {len(lines)} in all"] if len(lines) > _SHOWN else []
+    return "\n".join([*lines[:_SHOWN], *more]) or "none"
+
+
+class _Bar:
+    """A progress bar with the time left on stderr, made when the first byte comes."""
+
+    def __init__(self) -> None:
+        self._progress: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, name: str, num_bytes: int, total: int | None) -> None:
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.description}", markup=False)
+            columns = (text, BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=Console(stderr=True))
+            self._progress.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total)
+        self._progress.update(self._tasks[name], completed=num_bytes, total=total)

@@ -1,0 +1,103 @@
+"""``soundsight train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from soundsight.cli import complete_recipes, examples, say
+from soundsight.errors import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from soundsight.training.trainer import Progress
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog=examples(
+        "soundsight train aivae-fsdd",
+        "soundsight train aivae-fsdd --set train.epochs=30 --set data.split=speaker:theo --out runs/theo",
+        "soundsight train runs/theo/recipe.toml --dry-run",
+        "soundsight train aivae-fsdd --out runs/aivae-fsdd --resume",
+    )
+)
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="Name of a recipe, or a .toml file.", autocompletion=complete_recipes),
+    ],
+    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")] = [],  # noqa: B006
+    out: Annotated[str, typer.Option(metavar="DIR", help="Model folder; by default runs/RECIPE.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last saved state.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe, sizes and estimated time; train nothing.")
+    ] = False,
+) -> None:
+    """Train a system from a recipe.
+
+    The folder fills with config.json and model.safetensors (the model), metrics.jsonl, samples/ (one sheet per epoch),
+    tensorboard curves and state/ (to resume from). Ctrl-C keeps the state.
+    """
+    from soundsight.config import load_recipe
+
+    resolved = load_recipe(recipe, set_)
+    require("torch", "train", "training")
+    require("accelerate", "train", "training")
+    if dry_run:
+        from soundsight.training.plan import plan
+
+        typer.echo(plan(resolved))
+        return
+    from soundsight.training.trainer import train as run
+
+    folder = Path(out or f"runs/{resolved.name}")
+    with _bar(resolved.name) as watch:
+        try:
+            run(resolved, folder, resume=resume, watch=watch)
+        except KeyboardInterrupt:
+            say(f"interrupted; go on with: soundsight train {recipe} --out {folder} --resume (and the same --set)")
+            raise
+    typer.echo(f"{folder}: next, soundsight evaluate {folder} or soundsight export {folder}")
+
+
+class _bar:  # noqa: N801 - used as a function
+    """A progress bar with losses, speed and ETA on stderr; one line per epoch where stderr is no terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=None, losses="reading data")
+        self._epoch = 0
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        self._bar.start()
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _show(self, progress: Progress) -> None:
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+        self._bar.update(self._task, completed=progress.step, total=progress.num_steps, losses=losses)
+        if not self._console.is_terminal and progress.epoch != self._epoch:
+            self._epoch = progress.epoch
+            say(f"epoch {progress.epoch}  step {progress.step}/{progress.num_steps}  {losses}")

@@ -1,0 +1,229 @@
+"""Recipes: TOML → frozen pydantic models that refuse unknown keys and say the known ones."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from soundsight.errors import RecipeError, UnknownNameError
+from soundsight.registry import unknown
+
+__all__ = [
+    "Augment",
+    "CardConfig",
+    "DataConfig",
+    "ModelConfig",
+    "Optimizer",
+    "Recipe",
+    "TrainConfig",
+    "load_recipe",
+    "recipe_names",
+]
+
+
+class Strict(BaseModel):
+    """Frozen, and every unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Augment(Strict):
+    """Changes drawn anew for each copy of a training recording; 0 switches one off."""
+
+    copies: NonNegativeInt = 0
+    """Changed copies of every recording, made once before training; 0 trains on the recordings as they are."""
+    formant: NonNegativeFloat = Field(default=0.0, lt=1)
+    """Resampling by a factor within 1 ± formant: moves pitch and formants, like a longer or shorter vocal tract."""
+    tempo: NonNegativeFloat = Field(default=0.0, lt=1)
+    """Longer or shorter by up to this share at the same pitch."""
+    reverb_s: NonNegativeFloat = Field(default=0.0, lt=2)
+    """Longest decay of an added room; half of the copies stay dry."""
+    tilt_db: NonNegativeFloat = 0.0
+    """Spectral tilt, up to this many decibels between the lowest and highest band, either way."""
+    noise_snr_db: tuple[float, float] | None = None
+    """Range of signal-to-noise ratios of added noise; half of the copies stay clean."""
+    time_mask: NonNegativeFloat = Field(default=0.0, lt=1)
+    """Widest masked part of the frames, as a share."""
+    frequency_mask: NonNegativeFloat = Field(default=0.0, lt=1)
+    """Widest masked part of the bins, as a share."""
+    time_warp: NonNegativeFloat = Field(default=0.0, lt=0.5)
+    """Cut or pad at both ends, up to this share of the clip: trimming is never exact."""
+
+
+class DataConfig(Strict):
+    """Which data, how split and how paired."""
+
+    sounds: str | None = None
+    images: str = "mnist"
+    pairing: Literal["many-to-one", "one-to-one"] = "many-to-one"
+    split: str = "random"
+    """``random`` (90/10 over recordings), ``official`` or ``speaker:NAME`` (that speaker is the test set)."""
+    augment: Augment = Augment()
+    voices: NonNegativeInt = 0
+    """Synthetic speakers added to the training recordings (spoken by espeak-ng, and flite where installed)."""
+
+
+class ModelConfig(BaseModel):
+    """The system's name; its own options are checked by the system's ``Config``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    system: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class Optimizer(Strict):
+    """Adam, one per phase."""
+
+    lr: PositiveFloat = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    """``cosine`` falls from ``lr`` to 0 over the whole training."""
+
+
+class TrainConfig(Strict):
+    """How long, how fast, how often to save."""
+
+    epochs: PositiveInt = 1
+    batch_size: PositiveInt = 128
+    seed: NonNegativeInt = 0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    optimizer: dict[str, Optimizer] = {}
+    """One table per phase; ``default`` for the phases not named."""
+    ema: NonNegativeFloat = Field(default=0.0, lt=1)
+    """Decay of the moving average of the weights that is saved as the model; 0 saves the last weights."""
+    save_every: PositiveInt = 500
+    """Steps between checkpoints; one is also written at the end of each epoch."""
+    sample_every: PositiveInt = 1
+    """Epochs between sample grids."""
+
+    def optimizer_of(self, phase: str) -> Optimizer:
+        """Options of a phase's optimiser."""
+        return self.optimizer.get(phase, self.optimizer.get("default", Optimizer()))
+
+
+class CardConfig(Strict):
+    """What the model's card says beside what training knows."""
+
+    summary: str = ""
+    licence: str = "Apache-2.0"
+    limits: tuple[str, ...] = ()
+
+
+class Recipe(Strict):
+    """One experiment, whole."""
+
+    name: str = Field(default="unnamed", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    source: str = ""
+    """Where the experiment was published."""
+    features: dict[str, Any] = {"name": "logmel"}
+    data: DataConfig = DataConfig()
+    model: ModelConfig
+    train: TrainConfig = TrainConfig()
+    card: CardConfig = CardConfig()
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    folder = resources.files("soundsight.recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by its name or from a TOML file, then apply ``a.b=value`` overrides.
+
+    Raises:
+        RecipeError: Not TOML, an unknown key, a value that does not fit, an override that is no ``a.b=value``.
+        UnknownNameError: Neither a known recipe nor a file.
+    """
+    if name_or_file in recipe_names():
+        text = (resources.files("soundsight.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
+        name = name_or_file
+    elif name_or_file.endswith(".toml"):
+        try:
+            text, name = Path(name_or_file).read_text(encoding="utf-8"), Path(name_or_file).stem
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot read the recipe {name_or_file}: {_reason(error)}") from error
+    else:
+        raise UnknownNameError(unknown("recipes", name_or_file, recipe_names()) + "; or give a file that ends in .toml")
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name_or_file} is not TOML: {error}") from error
+    table.setdefault("name", name)
+    for override in overrides:
+        _override(table, override)
+    return parse_recipe(table)
+
+
+def parse_recipe(table: dict[str, Any]) -> Recipe:
+    """Check a recipe that is already a dictionary.
+
+    Raises:
+        RecipeError: As for ``load_recipe``.
+    """
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise RecipeError(explain(error, Recipe)) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> str:
+    """The first fault of a pydantic error as one line, with the known keys where one is unknown."""
+    fault = error.errors()[0]
+    key = ".".join([*([prefix] if prefix else []), *(str(part) for part in fault["loc"])])
+    if fault["type"] == "extra_forbidden":
+        known = _keys_at(model, [str(part) for part in fault["loc"][:-1]])
+        return f"unknown key '{key}' in the recipe; known here: {', '.join(known)}"
+    if fault["type"] == "missing":
+        return f"the recipe lacks '{key}'"
+    return f"recipe key '{key}': {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:  # a key of a dictionary, such as a phase's name
+            continue
+        candidates = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    return sorted(model.model_fields)
+
+
+def _override(table: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"--set takes key.key=value, for example train.epochs=3; got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word is a string: data.split=random
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"--set {override}: '{key}' is a value, not a table")
+    table[keys[-1]] = value
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -1,0 +1,5 @@
+"""Where real pairs come from: loaders, downloads with checksums, splits and pairing.
+
+A component is a module with ``INFO`` (a ``DatasetInfo``), ``load(folder) -> SoundSet``, or for images
+``load(folder, train=…) -> ImageSet``, and ``check(folder) -> Report``.
+"""

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the real data: SOUNDSIGHT_DATA, else ../shared/data; the test says so when it is absent."""
+    root = Path(os.environ.get("SOUNDSIGHT_DATA", _SHARED))
+    if not (root / "fsdd").is_dir():
+        pytest.skip(f"no real data in {root}; set SOUNDSIGHT_DATA")
+    return root
