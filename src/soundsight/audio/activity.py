@@ -22,7 +22,7 @@ _BLOCK_SAMPLES = 1 << 18
 # A noise floor is believed in if, for a quarter of a second, nothing is louder; if nothing anywhere is much quieter
 # (noise fills every pause, the fade of a word does not); and if speech stands well out of it.
 _FLOOR_FRAMES = 25
-_FLOOR_SPREAD_DB = 9.0
+_FLOOR_SPREAD_DB = 7.0
 _FLOOR_BELOW_PEAK_DB = 10.0
 
 

@@ -57,15 +57,16 @@ def _reason(error: Exception) -> str:
 def _frames(container: Any, stream: Any, what: str) -> Iterator[tuple[Float32, int]]:
     import av
 
-    rate_hz, num_frames = 0, 0
-    resampler: Any = None
+    rate_hz, channels, num_frames = 0, 0, 0
+    # Only the number format changes here, to float32 in planes.
+    converter = av.AudioResampler(format="fltp")
     for frame in container.decode(stream):
-        if resampler is None:
-            rate_hz = frame.sample_rate
-            check_format(rate_hz, frame.layout.nb_channels, what)
-            # Only the number format changes here; a stream that changes its rate midway is brought back to the first.
-            resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=rate_hz)
-        for part in resampler.resample(frame):
+        if rate_hz == 0:
+            rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
+            check_format(rate_hz, channels, what)
+        elif (frame.sample_rate, frame.layout.nb_channels) != (rate_hz, channels):
+            raise AudioError(f"{what}: its sample rate or number of channels changes midway; expected one for all")
+        for part in converter.resample(frame):
             num_frames += part.samples
             yield np.ascontiguousarray(part.to_ndarray().T), rate_hz
     claimed_s = _claimed_s(container, stream)
