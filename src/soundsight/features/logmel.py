@@ -7,7 +7,9 @@ below the clip's own peak, cut at ``-top_db`` and mapped to [0, 1].
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -20,12 +22,13 @@ __all__ = ["Config", "extract", "mel_filters"]
 
 Float32 = NDArray[np.float32]
 
-# Frames per FFT call: 256 frames of 256 samples are 512 KiB, which stays in the second-level cache with the spectrum.
+# Frames per FFT call: the arrays of a block should about fit into the second-level cache.
 _BLOCK_FRAMES = 256
 # Clips are taken together until they have this many frames: short ones share the fixed cost of each NumPy call.
 _GROUP_FRAMES = 4096
 # Beyond this many frames (40 s) the resizing weights are not kept as one matrix: for an hour it would take 70 MB.
 _DENSE_FRAMES = 4096
+_MAX_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +78,46 @@ def extract(clips: Sequence[Clip], config: Config) -> Float32:
     """
     assert all(clip.sample_rate_hz == config.sample_rate_hz for clip in clips), "resample before extracting"
     out_BFN = np.empty((len(clips), config.bins, config.frames), np.float32)
-    workspace = _Workspace(config)
-    start, pending = 0, 0
-    counts = [1 + len(clip.samples) // config.hop for clip in clips]
-    for i, count in enumerate(counts):
-        pending += count
-        if pending >= _GROUP_FRAMES or i == len(clips) - 1:
-            mel_XF = _mel_power(clips[start : i + 1], pending, config, workspace)
-            ends = np.cumsum(counts[start : i + 1])
-            _to_decibels(mel_XF, ends, config)
-            for j, mel_NF in enumerate(np.split(mel_XF, ends[:-1]), start):
-                _resize(mel_NF, out_BFN[j])
-            start, pending = i + 1, 0
+
+    def work(groups: Sequence[slice]) -> None:
+        workspace = _Workspace(config)
+        for group in groups:
+            _extract_group(clips[group], config, workspace, out_BFN[group])
+
+    groups = _groups([_num_frames(clip, config) for clip in clips])
+    num_threads = min(_MAX_THREADS, os.cpu_count() or 1, len(groups))
+    if num_threads > 1:
+        # NumPy lets go of the interpreter during the work, so threads share it well.
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(work, [groups[i::num_threads] for i in range(num_threads)]))
+    else:
+        work(groups)
     # Rounding leaves levels some 1e-7 outside.
     return np.clip(out_BFN, 0, 1, out=out_BFN)
+
+
+def _num_frames(clip: Clip, config: Config) -> int:
+    return 1 + len(clip.samples) // config.hop
+
+
+def _groups(counts: list[int]) -> list[slice]:
+    """Runs of clips with ``_GROUP_FRAMES`` frames or a little more; the last one may have fewer."""
+    groups, start, pending = [], 0, 0
+    for i, count in enumerate(counts):
+        pending += count
+        if pending >= _GROUP_FRAMES or i == len(counts) - 1:
+            groups.append(slice(start, i + 1))
+            start, pending = i + 1, 0
+    return groups
+
+
+def _extract_group(clips: Sequence[Clip], config: Config, workspace: _Workspace, out_BFN: Float32) -> None:
+    ends = np.cumsum([_num_frames(clip, config) for clip in clips])
+    mel_XF = workspace.mel(int(ends[-1]))
+    _mel_power(clips, config, workspace, mel_XF)
+    _to_decibels(mel_XF, ends, config)
+    for mel_NF, out_FN in zip(np.split(mel_XF, ends[:-1]), out_BFN, strict=True):
+        _resize(mel_NF, out_FN)
 
 
 class _Workspace:
@@ -96,11 +125,18 @@ class _Workspace:
 
     def __init__(self, config: Config) -> None:
         num_bins = config.window // 2 + 1
-        # Double precision, because NumPy's real FFT of single floats is the slower one (4 times at 256 samples).
+        # NumPy's real FFT of single floats is 4 times slower than that of doubles (256 samples).
         self.windowed_XT = np.empty((_BLOCK_FRAMES, config.window), np.float64)
         self.spectrum_XK = np.empty((_BLOCK_FRAMES, num_bins), np.complex128)
         self.parts_XK2 = np.empty((_BLOCK_FRAMES, num_bins, 2), np.float32)
         self.power_XK = np.empty((_BLOCK_FRAMES, num_bins), np.float32)
+        self._mel_XF = np.empty((0, config.bins), np.float32)
+
+    def mel(self, num: int) -> Float32:
+        """Room for the bands of ``num`` frames, (num, F)."""
+        if num > len(self._mel_XF):
+            self._mel_XF = np.empty((num, self._mel_XF.shape[1]), np.float32)
+        return self._mel_XF[:num]
 
     def power(self, num: int) -> Float32:
         """Squared magnitude of the spectrum of the first ``num`` frames, (num, window // 2 + 1)."""
@@ -111,9 +147,8 @@ class _Workspace:
         return np.add(parts_XK2[:, :, 0], parts_XK2[:, :, 1], out=power_XK)
 
 
-def _mel_power(clips: Sequence[Clip], num_frames: int, config: Config, workspace: _Workspace) -> Float32:
-    """Mel power of the frames of all clips, one below the other: (X, F)."""
-    mel_XF = np.empty((num_frames, config.bins), np.float32)
+def _mel_power(clips: Sequence[Clip], config: Config, workspace: _Workspace, mel_XF: Float32) -> None:
+    """Write the mel power of the frames of all clips, one below the other, into ``mel_XF``."""
     filled, done = 0, 0
     for clip in clips:
         frames_NT = _frames(clip.samples, config)
@@ -122,12 +157,11 @@ def _mel_power(clips: Sequence[Clip], num_frames: int, config: Config, workspace
             windowed_XT = workspace.windowed_XT[filled : filled + taken]
             np.multiply(frames_NT[:taken], _hann(config.window), out=windowed_XT)
             frames_NT, filled = frames_NT[taken:], filled + taken
-            if filled == _BLOCK_FRAMES or done + filled == num_frames:
+            if filled == _BLOCK_FRAMES or done + filled == len(mel_XF):
                 power_XK = workspace.power(filled)
                 for bands, bins, filters_KF in _filter_groups(config):
                     np.matmul(power_XK[:, bins], filters_KF, out=mel_XF[done : done + filled, bands])
                 filled, done = 0, done + filled
-    return mel_XF
 
 
 def _frames(samples_T: Float32, config: Config) -> Float32:
@@ -187,15 +221,15 @@ def _triangle(num: int, frames: int, centre: float) -> tuple[int, int, Float32]:
 
 
 @cache
-def _hann(window: int) -> NDArray[np.float64]:
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
+def _hann(window: int) -> Float32:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
 
 
 @cache
 def mel_filters(config: Config) -> Float32:
     """Triangular mel filters (F, window // 2 + 1), each of unit area (Slaney, Auditory Toolbox, 1998)."""
     edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(config.low_hz), _hz_to_mel(config.high_hz), config.bins + 2))
-    fft_hz = np.linspace(0, config.sample_rate_hz / 2, config.window // 2 + 1)
+    fft_hz = np.fft.rfftfreq(config.window, 1 / config.sample_rate_hz)
     rising = (fft_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
     falling = (edges_hz[2:, None] - fft_hz) / np.diff(edges_hz)[1:, None]
     area = 2 / (edges_hz[2:] - edges_hz[:-2])
