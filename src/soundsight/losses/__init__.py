@@ -1,0 +1,1 @@
+"""Training objectives, each a small function usable alone; PyTorch tensors in, a scalar tensor out."""

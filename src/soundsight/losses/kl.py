@@ -1,0 +1,34 @@
+"""Kullback–Leibler divergence of a diagonal Gaussian from the standard one, and its warm-up."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["kl_divergence", "warmup"]
+
+
+def kl_divergence(mean_BD: Tensor, log_variance_BD: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) ‖ N(0, I)), summed over D and averaged over B, in nats.
+
+    Args:
+        mean_BD: (B, D).
+        log_variance_BD: (B, D), the natural logarithm of the variance.
+
+    Returns:
+        A scalar, at least 0; 0 exactly when the mean is 0 and the log-variance is 0.
+
+    Source:
+        Kingma & Welling, *Auto-Encoding Variational Bayes*, 2014, appendix B; the second term of equation (3) of
+        Żelaszczyk & Mańdziuk, 2021.
+    """
+    mean, log_variance = mean_BD.float(), log_variance_BD.float()
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
+
+
+def warmup(step: int, num_steps: int) -> float:
+    """Weight of the KL term: rises linearly from 0 to 1 over ``num_steps``, then stays 1.
+
+    Without it the posterior of AIVAE collapses in the first steps at the paper's learning rate: KL → 0, chance.
+    (Bowman et al., *Generating Sentences from a Continuous Space*, 2016, section 3.1.)
+    """
+    return 1.0 if num_steps <= 0 else min(1.0, step / num_steps)

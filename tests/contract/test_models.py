@@ -1,0 +1,179 @@
+"""Laws that every registered system keeps, whoever wrote it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from soundsight import registry
+from soundsight.config import ModelConfig
+from soundsight.training.system import build_system
+
+NAMES = registry.names("models")
+SOUND_NAMES = [name for name in NAMES if registry.find("models", name).System.features_shape is not None]
+NUM_LABELS = 10
+
+
+def build(name: str) -> Any:
+    torch.manual_seed(0)
+    module, _ = build_system(ModelConfig(system=name), num_labels=NUM_LABELS)
+    return module
+
+
+@cache
+def trained_nowhere(name: str) -> Any:
+    """One system for all tests that do not change it."""
+    return build(name).eval()
+
+
+def batch_for(system: Any, size: int = 4, seed: int = 0) -> dict[str, Tensor]:
+    """Pictures of bars, one place per label, and features that differ as much."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(size) % NUM_LABELS
+    image = torch.zeros(size, *system.image_shape)
+    for i, place in enumerate(label.tolist()):
+        image[i, :, :, 2 * place + 2 : 2 * place + 6] = 1
+    batch = {"image": image, "label": label}
+    if system.features_shape is not None:
+        batch["features"] = torch.rand(size, *system.features_shape, generator=generator)
+        batch["noise"] = torch.randn(size, system.latent_size, generator=generator)
+    return batch
+
+
+def total(system: Any, phase: str, batch: dict[str, Tensor], step: int = 10_000) -> Tensor:
+    return torch.stack(list(system.losses(phase, batch, step).values())).sum()
+
+
+def test_the_room_has_systems():
+    assert {"aivae", "cvae", "lenet5"} <= set(NAMES)
+    assert {"aivae", "cvae"} <= set(SOUND_NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_is_trained_by_a_phase(name):
+    system = trained_nowhere(name)
+    assert len(system.phases) == len(set(system.phases)) > 0
+    own = {id(parameter) for parameter in system.parameters()}
+    trained = [id(parameter) for phase in system.phases for parameter in system.parameters_of(phase)]
+    assert set(trained) == own
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_options_are_strict_and_cannot_be_changed(name):
+    config = registry.find("models", name).Config
+    with pytest.raises(ValidationError):
+        config(no_such_option=1)
+    with pytest.raises(ValidationError):
+        setattr(config(), next(iter(config.model_fields)), 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_are_finite_and_reach_every_parameter_of_their_phase(name):
+    system = build(name)
+    for phase in system.phases:
+        system.zero_grad(set_to_none=True)
+        losses = system.losses(phase, batch_for(system), 10_000)
+        assert losses
+        for term, value in losses.items():
+            assert value.shape == (), term
+            assert torch.isfinite(value), term
+        total(system, phase, batch_for(system)).backward()
+        for parameter in system.parameters_of(phase):
+            assert parameter.grad is not None
+            assert torch.isfinite(parameter.grad).all()
+            assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_do_not_depend_on_the_order_of_a_batch(name):
+    system, batch = trained_nowhere(name), batch_for(trained_nowhere(name))
+    turned = {key: value.flip(0) for key, value in batch.items()}
+    for phase in system.phases:
+        torch.testing.assert_close(total(system, phase, batch), total(system, phase, turned), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_are_means_over_a_batch(name):
+    """So that the learning rate does not depend on the size of a batch."""
+    system, batch = trained_nowhere(name), batch_for(trained_nowhere(name))
+    twice = {key: torch.cat([value, value]) for key, value in batch.items()}
+    for phase in system.phases:
+        torch.testing.assert_close(total(system, phase, batch), total(system, phase, twice), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_handful_of_items_can_be_learned(name):
+    system = build(name).train()
+    if len(system.phases) > 1:
+        pytest.skip("the terms of adversaries need not fall together")
+    batch = batch_for(system)
+    optimizer = torch.optim.Adam(system.parameters(), 1e-3)
+    history = []
+    for _ in range(25):
+        loss = total(system, system.phases[0], batch, step=0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history.append(float(loss.detach()))
+    assert history[-1] < 0.6 * history[0], history
+
+
+@pytest.mark.parametrize("name", SOUND_NAMES)
+@torch.no_grad()
+def test_generated_pictures_have_their_shape_and_range(name):
+    system, batch = trained_nowhere(name), batch_for(trained_nowhere(name))
+    picture = system.generate(batch["features"], batch["noise"])
+    assert picture.shape == (4, *system.image_shape)
+    assert picture.dtype == torch.float32
+    assert float(picture.min()) >= 0
+    assert float(picture.max()) <= 1
+    loud = system.generate(1e3 * batch["features"], 1e3 * batch["noise"])
+    assert torch.isfinite(loud).all()
+    assert float(loud.min()) >= 0
+    assert float(loud.max()) <= 1
+
+
+@pytest.mark.parametrize("name", SOUND_NAMES)
+@torch.no_grad()
+def test_a_picture_depends_on_its_sound_and_its_noise_and_on_nothing_else(name):
+    system, batch = trained_nowhere(name), batch_for(trained_nowhere(name))
+    features, noise = batch["features"], batch["noise"]
+    torch.manual_seed(1)
+    whole = system.generate(features, noise)
+    torch.manual_seed(2)
+    torch.testing.assert_close(system.generate(features, noise), whole, rtol=0, atol=0)
+    for i in range(len(features)):  # item by item; the sums of a batch may be taken in another order
+        alone = system.generate(features[i : i + 1], noise[i : i + 1])
+        torch.testing.assert_close(alone[0], whole[i], rtol=1e-4, atol=1e-5)
+    other_sound = system.generate(torch.cat([features[1:2], features[1:]]), noise)
+    assert not torch.equal(other_sound[0], whole[0])
+    torch.testing.assert_close(other_sound[1:], whole[1:], rtol=1e-4, atol=1e-5)
+    other_noise = system.generate(features, torch.cat([-noise[:1], noise[1:]]))
+    assert not torch.equal(other_noise[0], whole[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_weights_are_all_of_it(name):
+    """A second one with the weights of the first says the same: nothing is kept outside of the state."""
+    first = trained_nowhere(name)
+    torch.manual_seed(5)
+    second, _ = build_system(ModelConfig(system=name), num_labels=NUM_LABELS)
+    second.load_state_dict(first.state_dict())
+    batch = batch_for(first)
+    for phase in first.phases:
+        torch.testing.assert_close(total(second.eval(), phase, batch), total(first, phase, batch), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_size_follows_its_number_of_labels(name):
+    module, _ = build_system(ModelConfig(system=name), num_labels=3)
+    assert isinstance(module, nn.Module)
+    batch = batch_for(module)
+    batch["label"] = batch["label"] % 3
+    for phase in module.phases:
+        assert torch.isfinite(total(module, phase, batch))
