@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -35,10 +36,13 @@ __all__ = [
 ]
 
 
-class Strict(BaseModel):
-    """Frozen, and every unknown key is an error."""
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+class Strict(BaseModel):
+    """Frozen; every unknown key is an error, and so is a number that is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Augment(Strict):
@@ -94,7 +98,7 @@ class Optimizer(Strict):
     """Adam, one per phase."""
 
     lr: PositiveFloat = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     """``cosine`` falls from ``lr`` to 0 over the whole training."""
@@ -105,7 +109,7 @@ class TrainConfig(Strict):
 
     epochs: PositiveInt = 1
     batch_size: PositiveInt = 128
-    seed: NonNegativeInt = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     precision: Literal["fp32", "bf16"] = "bf16"
     optimizer: dict[str, Optimizer] = {}
     """One table per phase; ``default`` for the phases not named."""
@@ -149,30 +153,44 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by its name or from a TOML file, then apply ``a.b=value`` overrides.
+    """Read a recipe by its name or from a file, then apply ``a.b=value`` overrides.
+
+    Args:
+        name_or_file: A recipe of the package, a TOML file, or the ``recipe.json`` that a training left in its folder.
+        overrides: ``a.b=value`` with a TOML value; what is none is taken as a string.
 
     Raises:
-        RecipeError: Not TOML, an unknown key, a value that does not fit, an override that is no ``a.b=value``.
+        RecipeError: Neither TOML nor JSON, an unknown key, a value that does not fit, or an override that is no
+            ``a.b=value``.
         UnknownNameError: Neither a known recipe nor a file.
     """
     if name_or_file in recipe_names():
         text = (resources.files("soundsight.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
         name = name_or_file
-    elif name_or_file.endswith(".toml"):
+    elif name_or_file.endswith((".toml", ".json")):
         try:
             text, name = Path(name_or_file).read_text(encoding="utf-8"), Path(name_or_file).stem
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"cannot read the recipe {name_or_file}: {_reason(error)}") from error
     else:
-        raise UnknownNameError(unknown("recipes", name_or_file, recipe_names()) + "; or give a file that ends in .toml")
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name_or_file} is not TOML: {error}") from error
+        raise UnknownNameError(unknown("recipes", name_or_file, recipe_names()) + "; or give a .toml file")
+    table = _parse(text, name_or_file)
     table.setdefault("name", name)
     for override in overrides:
         _override(table, override)
     return parse_recipe(table)
+
+
+def _parse(text: str, file: str) -> dict[str, Any]:
+    form = "JSON" if file.endswith(".json") else "TOML"
+    try:
+        table = json.loads(text) if form == "JSON" else tomllib.loads(text)
+    # A ValueError is a fault of the syntax, or an integer of more digits than Python converts.
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{file} is not {form}: {error}") from error
+    if not isinstance(table, dict):
+        raise RecipeError(f"{file} is no recipe: expected an object, not {type(table).__name__}")
+    return table
 
 
 def parse_recipe(table: dict[str, Any]) -> Recipe:
@@ -196,7 +214,9 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
         return f"unknown key '{key}' in the recipe; known here: {', '.join(known)}"
     if fault["type"] == "missing":
         return f"the recipe lacks '{key}'"
-    return f"recipe key '{key}': {fault['msg'][0].lower()}{fault['msg'][1:]}, not {fault['input']!r}"
+    came = repr(fault["input"])
+    came = came if len(came) <= 80 else f"{came[:79]}…"
+    return f"recipe key '{key}': {fault['msg'][0].lower()}{fault['msg'][1:]}, not {came}"
 
 
 def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
@@ -216,7 +236,7 @@ def _override(table: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set takes key.key=value, for example train.epochs=3; got {override!r}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()  # a bare word is a string: data.split=random
     for key in keys[:-1]:
         table = table.setdefault(key, {})

@@ -22,14 +22,18 @@ app = typer.Typer(add_completion=False)
     epilog=examples(
         "soundsight train aivae-fsdd",
         "soundsight train aivae-fsdd --set train.epochs=30 --set data.split=speaker:theo --out runs/theo",
-        "soundsight train runs/theo/recipe.toml --dry-run",
+        "soundsight train runs/theo/recipe.json --dry-run",
         "soundsight train aivae-fsdd --out runs/aivae-fsdd --resume",
     )
 )
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="Name of a recipe, or a .toml file.", autocompletion=complete_recipes),
+        typer.Argument(
+            metavar="RECIPE",
+            help="Name of a recipe, or a .toml file.",
+            autocompletion=complete_recipes,
+        ),
     ],
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")] = [],  # noqa: B006
     out: Annotated[str, typer.Option(metavar="DIR", help="Model folder; by default runs/RECIPE.")] = "",

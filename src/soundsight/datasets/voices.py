@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from soundsight.audio import Clip, condition, decode
-from soundsight.errors import DatasetError
+from soundsight.errors import AudioError, DatasetError
 
 __all__ = ["CREDIT", "DIGIT_WORDS", "Voice", "draw", "speak"]
 
@@ -49,7 +49,7 @@ class Voice:
         engine: ``espeak-ng`` or ``flite``.
         name: The engine's name of the voice.
         pace: Speed relative to the engine's own.
-        pitch: 0 low … 99 high, as espeak-ng counts; flite maps it to 80 … 240 Hz.
+        pitch: 0 low … 99 high, as espeak-ng counts; flite maps it to 80 … 240 Hz (its voice rms ignores it).
     """
 
     engine: str
@@ -82,7 +82,7 @@ def speak(voices: Sequence[Voice], words: Sequence[str], *, sample_rate_hz: int)
     """Every voice says every word: one list of conditioned clips per voice, in the order of ``words``.
 
     Raises:
-        DatasetError: The engine fails, for example because a voice is not installed.
+        DatasetError: The engine fails, or says nothing.
     """
     with ThreadPoolExecutor(4) as pool:
         jobs = [[pool.submit(_say, voice, word, sample_rate_hz) for word in words] for voice in voices]
@@ -99,6 +99,6 @@ def _say(voice: Voice, word: str, sample_rate_hz: int) -> Clip:
         command = ["espeak-ng", "-v", voice.name, *pace, "--stdout", word]
     try:
         done = subprocess.run(command, capture_output=True, check=True, timeout=_TIMEOUT_S)  # noqa: S603
-    except (OSError, subprocess.SubprocessError) as error:
+        return condition(decode(done.stdout, sample_rate_hz=sample_rate_hz))
+    except (OSError, subprocess.SubprocessError, AudioError) as error:
         raise DatasetError(f"{voice.engine} could not speak '{word}' as {voice.name}: {error}") from error
-    return condition(decode(done.stdout, sample_rate_hz=sample_rate_hz))

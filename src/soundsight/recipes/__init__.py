@@ -1,0 +1,1 @@
+"""TOML recipes, one per experiment; their file name is their name."""

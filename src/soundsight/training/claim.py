@@ -1,0 +1,56 @@
+"""A training folder belongs to one recipe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from soundsight.config import Recipe
+from soundsight.errors import OutputError, RecipeError
+from soundsight.files import replace_file
+
+__all__ = ["claim"]
+
+
+def claim(out: Path, recipe: Recipe, resume: bool) -> None:
+    """Note the recipe in the folder ``out``; refuse one that holds another training.
+
+    Raises:
+        RecipeError: There is a training and ``resume`` is False, or its recipe differs.
+        OutputError: The folder cannot be written.
+    """
+    path = out / "recipe.json"
+    ours = recipe.model_dump(mode="json")
+    # A recipe alone is what a run leaves that failed before its first step: nothing would be lost.
+    if (out / "config.json").is_file() or (out / "state").is_dir():
+        if not resume:
+            raise RecipeError(f"{out} holds a training already: add --resume to go on, or choose another --out")
+        try:
+            theirs = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
+        if (key := _first_difference(theirs, ours)) is not None:
+            what = f"'{key}'" if key else "recipe"
+            raise RecipeError(f"{out} was trained with another {what}: resume with the same, or choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(path, (json.dumps(ours, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"cannot write to {out}: {error.strerror}") from error
+
+
+# These may change between a run and its resumption without changing what came before.
+_FREE = {"train.save_every", "train.sample_every", "card"}
+
+
+def _first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
+    if key in _FREE or theirs == ours:
+        return None
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in sorted(theirs.keys() | ours.keys()):
+            found = _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    return key

@@ -1,0 +1,65 @@
+"""``--dry-run``: what a recipe would do, with a measured estimate of its time, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import time
+
+import torch
+
+from soundsight.config import Augment, Recipe
+from soundsight.models.layers import count_parameters
+from soundsight.training.data import check_shapes, load_training_data
+from soundsight.training.memory import keep_freed_memory
+from soundsight.training.system import build_system, check_phases
+
+__all__ = ["plan"]
+
+_WARM_STEPS, _TIMED_STEPS = 2, 5
+
+
+def plan(recipe: Recipe) -> str:
+    """The resolved recipe as JSON, parameter counts, pairs, steps and estimated time, as text.
+
+    The time is that of a few real steps on this machine, without the preparation of augmented copies.
+
+    Raises:
+        DatasetError, RecipeError, UnknownNameError: As training would.
+    """
+    keep_freed_memory()
+    module, system = build_system(recipe.model, num_labels=10)
+    check_phases(system, recipe.train)
+    # Copies and voices change no size of a step; leaving them out makes the answer quick.
+    data_config = recipe.data.model_copy(update={"augment": Augment(), "voices": 0})
+    data = load_training_data(recipe.model_copy(update={"data": data_config}), system.latent_size)
+    check_shapes(system, data)
+    optimizers = {p: torch.optim.AdamW(system.parameters_of(p), fused=True) for p in system.phases}
+    times = []
+    for step in range(_WARM_STEPS + _TIMED_STEPS):
+        began = time.perf_counter()
+        batch = data.batch(data.order(0)[: recipe.train.batch_size], step)
+        for phase, optimizer in optimizers.items():
+            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+                loss: torch.Tensor = torch.stack(list(system.losses(phase, batch, step).values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        times.append(time.perf_counter() - began)
+    step_s = statistics.median(times[_WARM_STEPS:])
+    num_steps = recipe.train.epochs * math.ceil(len(data) / recipe.train.batch_size)
+    counts = {name: count_parameters(child) for name, child in module.named_children()}
+    counts["all"] = count_parameters(module)
+    parts = "".join(f"  {name:<24}{count:>12,}\n" for name, count in counts.items())
+    return (
+        f"{json.dumps(recipe.model_dump(mode='json'), indent=2)}\n\n"
+        f"parameters\n{parts}\n"
+        f"pairs {len(data):,}, {num_steps:,} steps of {recipe.train.batch_size} in {recipe.train.epochs} epochs\n"
+        f"about {_duration(step_s * num_steps)} on this machine ({step_s * 1000:.0f} ms a step, measured)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

@@ -1,0 +1,71 @@
+"""The end of a training: weights and card as a model folder."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from soundsight import registry
+from soundsight.config import Recipe
+from soundsight.datasets import voices
+from soundsight.datasets.info import DatasetInfo
+from soundsight.folder import ImageShape, ModelFolder, write_folder
+from soundsight.models.layers import count_parameters
+from soundsight.training.system import System
+
+__all__ = ["save_model"]
+
+
+def save_model(
+    out: Path, recipe: Recipe, module: nn.Module, system: System, facts: dict[str, Any], steps: int, seconds: float
+) -> ModelFolder:
+    """Write ``model.safetensors`` and ``config.json`` into ``out``.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    infos: list[DatasetInfo] = [
+        registry.find("datasets", name).INFO for name in (recipe.data.sounds, recipe.data.images) if name
+    ]
+    sources = [{"name": info.title, "licence": info.licence, "attribution": info.attribution} for info in infos]
+    if recipe.data.voices:
+        sources.append(voices.CREDIT)
+    channels, height, width = system.image_shape
+    labels = infos[0].classes
+    folder = ModelFolder(
+        path=out,
+        name=recipe.name,
+        system=recipe.model.system,
+        features=None if system.features_shape is None else dict(recipe.features),
+        latent_size=system.latent_size,
+        image=ImageShape(channels, height, width),
+        labels=tuple(labels),
+        model=recipe.model.options,
+        training={
+            "recipe": recipe.model_dump(mode="json"),
+            "parameters": count_parameters(module),
+            "steps": steps,
+            "seconds": round(seconds, 1),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "torch": version("torch"),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            **facts,
+        },
+        card={
+            "summary": recipe.card.summary,
+            "source": recipe.source,
+            "licence": recipe.card.licence,
+            "data": sources,
+            "limits": list(recipe.card.limits),
+            "scores": {},
+        },
+    )
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
+    return write_folder(folder, {"model.safetensors": weights})

@@ -1,0 +1,73 @@
+"""What the trainer knows of a system."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, cast
+
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from soundsight import registry
+from soundsight.config import ModelConfig, TrainConfig, explain
+from soundsight.errors import RecipeError
+
+__all__ = ["System", "build_system", "check_phases"]
+
+
+class System(Protocol):
+    """A trainable ``nn.Module``; everything the trainer asks of it.
+
+    Attributes:
+        phases: Names of the optimisation phases, in the order in which a step runs them. One for a VAE; a GAN has
+            a discriminator's and a generator's, each with its own parameters and its own optimiser.
+        latent_size: D of the noise; 0 for a system that takes none.
+        features_shape: (F, N) of its sound features; None for a system that reads no sound.
+        image_shape: (C, H, W).
+    """
+
+    phases: tuple[str, ...]
+    latent_size: int
+    features_shape: tuple[int, int] | None
+    image_shape: tuple[int, int, int]
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        """The parameters that a phase changes."""
+        ...
+
+    def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted; their sum is minimised over ``parameters_of(phase)``."""
+        ...
+
+    def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1]."""
+        ...
+
+
+def build_system(config: ModelConfig, num_labels: int) -> tuple[nn.Module, System]:
+    """Make the system that a recipe names: the same object, as a module and as a ``System``.
+
+    Raises:
+        UnknownNameError: No such system.
+        RecipeError: An option that the system does not know, or a value that does not fit.
+    """
+    component: Any = registry.find("models", config.system)
+    try:
+        options = component.Config.model_validate(config.options)
+    except ValidationError as error:
+        raise RecipeError(explain(error, component.Config, prefix="model")) from error
+    module = component.System(options, num_labels)
+    return module, cast(System, module)
+
+
+def check_phases(system: System, config: TrainConfig) -> None:
+    """Refuse options for an optimiser that the system does not have.
+
+    Raises:
+        RecipeError: A table of ``train.optimizer`` names no phase.
+    """
+    known = ["default", *system.phases]
+    for phase in config.optimizer:
+        if phase not in known:
+            raise RecipeError(
+                f"unknown key 'train.optimizer.{phase}' in the recipe; known for this system: {', '.join(known)}"
+            )

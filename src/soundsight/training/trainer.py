@@ -1,0 +1,282 @@
+"""The training loop: one plain function from a recipe to a model folder, resumable at any step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from soundsight.config import Optimizer, Recipe, TrainConfig
+from soundsight.errors import RecipeError
+from soundsight.training.average import Average
+from soundsight.training.claim import claim
+from soundsight.training.data import TrainingData, check_shapes, load_training_data, stream
+from soundsight.training.interrupt import interruptible
+from soundsight.training.journal import Journal
+from soundsight.training.memory import keep_freed_memory
+from soundsight.training.result import save_model
+from soundsight.training.state import load_state, save_state
+from soundsight.training.system import build_system, check_phases
+
+__all__ = ["Progress", "train"]
+
+LOG_EVERY = 50
+"""Steps between lines of ``metrics.jsonl``; the losses in a line are means over them."""
+SHEET = (10, 8)
+"""Rows (recordings, one per label) and columns (noise draws) of a sample grid."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a training stands, for whoever shows it."""
+
+    step: int
+    num_steps: int
+    epoch: int
+    losses: dict[str, float]
+
+
+class _Objective(nn.Module):
+    """The losses of a system as a forward pass, so that accelerate can spread it over processes."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = self.module.losses(phase, batch, step)  # type: ignore[operator]
+        return losses
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    root: Path | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+    stop_after: int | None = None,
+) -> Path:
+    """Train what ``recipe`` says and leave a model folder in ``out``.
+
+    A run that is resumed, after a kill at any moment, ends with the very weights of an uninterrupted one: everything
+    drawn at a step depends on the seed and the step alone.
+
+    Args:
+        recipe: The experiment.
+        out: Model folder; training state lies in ``out/state``.
+        resume: Go on from the saved state, if there is one.
+        root: Folder of the data sets; by default where ``soundsight datasets`` puts them.
+        watch: Called after every ``LOG_EVERY`` steps.
+        stop_after: End after this many steps as if interrupted (for tests and timing).
+
+    Returns:
+        ``out``, with ``config.json`` and ``model.safetensors``.
+
+    Raises:
+        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
+        DatasetError: Data are absent.
+        OutputError: The folder cannot be written.
+        KeyboardInterrupt: Interrupted; the state is saved.
+    """
+    keep_freed_memory()
+    claim(out, recipe, resume)
+    run = _Run(recipe, out, resume, root)
+    with interruptible() as interrupted:
+        while run.step < run.num_steps:
+            if interrupted.is_set() or run.step == stop_after:
+                run.save()
+                raise KeyboardInterrupt
+            run.advance()
+            if run.step % LOG_EVERY == 0 or run.at_epoch_end:
+                watch(run.log())
+            if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
+                run.save()
+            if run.at_epoch_end and run.epoch % recipe.train.sample_every == 0:
+                run.draw_samples()
+    run.finish()
+    return out
+
+
+class _Run:
+    """Everything that changes while a system is trained."""
+
+    def __init__(self, recipe: Recipe, out: Path, resume: bool, root: Path | None) -> None:
+        self.config, self.recipe, self.out = recipe.train, recipe, out
+        self.accelerator = _accelerator(out)
+        set_seed(recipe.train.seed)
+        self.module, self.system = build_system(recipe.model, num_labels=10)
+        check_phases(self.system, recipe.train)
+        data = load_training_data(recipe, self.system.latent_size, root)
+        check_shapes(self.system, data)
+        # Small convolutions run up to twice as fast with the channels of a pixel side by side.
+        self.module.to(self.accelerator.device)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.data = data.to(self.accelerator.device)
+        self.average = Average(self.module, recipe.train.ema) if recipe.train.ema else None
+        self.optimizers = {
+            phase: _adam(self.system.parameters_of(phase), recipe.train.optimizer_of(phase))
+            for phase in self.system.phases
+        }
+        saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
+        self.step = int(saved["step"]) if saved else 0
+        self._seconds = float(saved["seconds"]) if saved else 0.0
+        self.objective = self.accelerator.prepare(_Objective(self.module))
+        self.steps_per_epoch = math.ceil(len(data) / recipe.train.batch_size)
+        self.num_steps = recipe.train.epochs * self.steps_per_epoch
+        self._journal = Journal(out, self.step)
+        self._order: tuple[int, Tensor] | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._logged, self._tick = self.step, time.perf_counter()
+        self._clock = self._tick
+        self.module.train()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the last step belonged to, from 1."""
+        return math.ceil(self.step / self.steps_per_epoch)
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether the last step was the last of its epoch."""
+        return self.step % self.steps_per_epoch == 0
+
+    @property
+    def best_module(self) -> nn.Module:
+        """The weights worth keeping: the average where there is one."""
+        return self.average.module if self.average else self.module
+
+    def advance(self) -> None:
+        """One batch, one optimiser step of every phase."""
+        batch = self._share(self.data.batch(self._rows(), self.step))
+        # Whatever a system draws itself (dropout) depends on the step, not on what ran before.
+        torch.manual_seed(int(stream(self.config.seed, "dropout", self.step).integers(2**63)))
+        losses = _step(self.accelerator, self.objective, self.optimizers, batch, self.step, self.config, self.num_steps)
+        self.step += 1
+        if self.average is not None:
+            self.average.update(self.module, self.step)
+        for name, value in losses.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _rows(self) -> Tensor:
+        """Pairs of the next batch."""
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, self.data.order(epoch))
+        size = self.config.batch_size
+        return self._order[1][place * size : (place + 1) * size]
+
+    def _share(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """This process's part of a batch, cut after all was drawn: noise does not depend on the number of processes."""
+        first, every = self.accelerator.process_index, self.accelerator.num_processes
+        return {name: value[first::every] for name, value in batch.items()} if every > 1 else batch
+
+    def log(self) -> Progress:
+        """Write the mean losses since the last line."""
+        steps = max(self.step - self._logged, 1)
+        means = {name: float(value) / steps for name, value in self._sums.items()}
+        now = time.perf_counter()
+        rate = steps * self.config.batch_size / (now - self._tick)
+        self._sums, self._logged, self._tick = {}, self.step, now
+        _check_finite(means, self.step)
+        if self.accelerator.is_main_process:
+            self._journal.write(step=self.step, epoch=self.epoch, samples_per_s=round(rate, 1), **means)
+        self.accelerator.log(means, step=self.step)
+        return Progress(self.step, self.num_steps, self.epoch, means)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on steps, over all resumptions."""
+        return self._seconds + time.perf_counter() - self._clock
+
+    def save(self) -> None:
+        """Save the state to resume from."""
+        if self.accelerator.is_main_process:
+            progress = {"step": self.step, "seconds": self.seconds}
+            save_state(self.out / "state", self.module, self.average, self.optimizers, progress)
+
+    def draw_samples(self) -> None:
+        """Save a sheet of pictures, always of the same sounds and the same noise."""
+        if self.system.latent_size and self.accelerator.is_main_process:
+            self._journal.picture(f"epoch-{self.epoch:04d}.png", _samples(self.best_module, self.data))
+            self.module.train()
+
+    def finish(self) -> None:
+        """Write the model folder."""
+        if self.accelerator.is_main_process:
+            save_model(self.out, self.recipe, self.best_module, self.system, self.data.facts, self.step, self.seconds)
+        self.accelerator.end_training()
+
+
+def _step(
+    accelerator: Accelerator,
+    objective: nn.Module,
+    optimizers: dict[str, torch.optim.Optimizer],
+    batch: dict[str, Tensor],
+    step: int,
+    config: TrainConfig,
+    num_steps: int,
+) -> dict[str, Tensor]:
+    """One optimiser step of every phase; returns the named losses, detached."""
+    named: dict[str, Tensor] = {}
+    for phase, optimizer in optimizers.items():
+        options = config.optimizer_of(phase)
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(options, step, num_steps)
+        optimizer.zero_grad(set_to_none=True)
+        # Accelerate's own mixed precision would be one for all trainings of a process.
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            losses = objective(phase, batch, step)
+            total = torch.stack(list(losses.values())).sum()
+        accelerator.backward(total)
+        optimizer.step()
+        prefix = f"{phase}." if len(optimizers) > 1 else ""
+        named |= {prefix + name: value.detach() for name, value in losses.items()}
+    return named
+
+
+def _adam(parameters: list[nn.Parameter], options: Optimizer) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay, its update fused into one pass over the weights."""
+    return torch.optim.AdamW(
+        parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
+    )
+
+
+def _learning_rate(options: Optimizer, step: int, num_steps: int) -> float:
+    if options.schedule == "cosine":
+        return options.lr * 0.5 * (1 + math.cos(math.pi * step / num_steps))
+    return options.lr
+
+
+def _accelerator(out: Path) -> Accelerator:
+    accelerator = Accelerator(mixed_precision="no", log_with="tensorboard", project_dir=str(out))
+    accelerator.init_trackers("tensorboard")
+    return accelerator
+
+
+def _check_finite(losses: dict[str, float], step: int) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise RecipeError(f"the loss '{name}' became {value} by step {step}: try a lower learning rate")
+
+
+@torch.no_grad()
+def _samples(module: nn.Module, data: TrainingData) -> Any:
+    """Pictures (rows, columns, C, H, W) of the first recording of each label, always with the same noise."""
+    assert data.features_RKFN is not None
+    assert data.sounds_P is not None
+    labels_P = data.labels_N[data.images_P]
+    pairs = [int(torch.nonzero(labels_P == label)[0]) for label in range(SHEET[0]) if bool((labels_P == label).any())]
+    features_BFN = data.features_RKFN[data.sounds_P[pairs], 0].repeat_interleave(SHEET[1], dim=0)
+    noise = stream(data.seed, "samples").standard_normal((SHEET[1], data.latent_size), dtype="float32")
+    noise_BD = torch.from_numpy(noise).repeat(len(pairs), 1).to(features_BFN.device)
+    pictures = module.eval().generate(features_BFN, noise_BD)  # type: ignore[operator]
+    return pictures.float().unflatten(0, (len(pairs), SHEET[1])).cpu().numpy()

@@ -1,0 +1,251 @@
+"""Training data: no leak, equal labels, and draws that depend on the seed and the step alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soundsight.audio import Clip
+from soundsight.datasets import fsdd, voices
+from soundsight.datasets.splits import make_split
+from soundsight.errors import DatasetError, RecipeError, UnknownNameError
+from soundsight.features import logmel
+from soundsight.training.data import TrainingData, load_training_data, stream
+from training_sets import recipe_for, small_root
+
+SPLITS = ["random", "official", "speaker:theo", "speaker:jackson"]
+
+
+@pytest.fixture(scope="module")
+def root(data_root, tmp_path_factory) -> Path:
+    return small_root(tmp_path_factory.mktemp("data"), data_root, num_images=200, repetitions=range(12))
+
+
+def load(root: Path, **tables) -> TrainingData:
+    return load_training_data(recipe_for("cvae", **tables), latent_size=3, root=root)
+
+
+def nearest(one_XFN: np.ndarray, other_YFN: np.ndarray) -> np.ndarray:
+    """(X,) Euclidean distance of each of one to the nearest of the other; a batch moves features by 1e-6."""
+    one, other = (x.reshape(len(x), -1).astype(np.float64) for x in (one_XFN, other_YFN))
+    squares = (one**2).sum(1)[:, None] + (other**2).sum(1) - 2 * one @ other.T
+    return np.sqrt(np.maximum(squares, 0).min(axis=1))
+
+
+def fingerprints(features_XFN: np.ndarray) -> list[str]:
+    return [hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest() for x in features_XFN]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_no_test_recording_is_among_the_training_features(data_root, root, tmp_path, split):
+    """All of FSDD, by content: neither the files nor what the model reads of them is on both sides."""
+    whole = tmp_path / "data"
+    whole.mkdir()
+    (whole / "mnist").symlink_to(root / "mnist")
+    (whole / "fsdd").symlink_to(data_root / "fsdd")
+    data = load(whole, data={"split": split}, train={"seed": 5})
+    sounds = fsdd.load(data_root / "fsdd")
+    rows = make_split(sounds, split, seed=5)
+    assert len(rows.train) + len(rows.test) == 2000
+
+    files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sounds.paths]
+    assert not {files[row] for row in rows.train} & {files[row] for row in rows.test}
+
+    trained_on = data.features_RKFN.flatten(0, 1).numpy()
+    assert len(trained_on) == len(rows.train)
+    test_features, some = (
+        logmel.extract(sounds.load(part, sample_rate_hz=8000), logmel.Config())
+        for part in (rows.test, rows.train[::50])
+    )
+    assert nearest(test_features, trained_on).min() > 0.5
+    assert nearest(some, trained_on).max() < 1e-3, "the comparison would see a leak"
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_test_recordings_are_not_even_read(root, tmp_path, split):
+    """Whatever is done to the recordings (copies, voices): they cannot leak if they are unreadable."""
+    sounds = fsdd.load(root / "fsdd")
+    rows = make_split(sounds, split, seed=3)
+    ruined = tmp_path / "data"
+    (ruined / "fsdd").mkdir(parents=True)
+    (ruined / "mnist").symlink_to(root / "mnist")
+    for row, path in enumerate(sounds.paths):
+        if row in rows.test:
+            (ruined / "fsdd" / path.name).write_bytes(b"not for training")
+        else:
+            (ruined / "fsdd" / path.name).symlink_to(path.resolve())
+    tables = {
+        "data": {"split": split, "augment": {"copies": 2, "tempo": 0.1, "noise_snr_db": [5, 20]}},
+        "train": {"seed": 3},
+    }
+    assert torch.equal(load(ruined, **tables).features_RKFN, load(root, **tables).features_RKFN)
+    needed = ruined / "fsdd" / sounds.paths[rows.train[0]].name
+    needed.unlink()
+    needed.write_bytes(b"needed for training")
+    with pytest.raises(DatasetError, match=needed.name):
+        load(ruined, **tables)
+
+
+@pytest.mark.parametrize("pairing", ["many-to-one", "one-to-one"])
+@pytest.mark.parametrize("split", ["random", "speaker:nicolas"])
+def test_pairs_are_of_one_label(root, pairing, split):
+    data = load(root, data={"split": split, "pairing": pairing}, train={"seed": 2})
+    sounds = fsdd.load(root / "fsdd")
+    labels_R = sounds.labels[make_split(sounds, split, seed=2).train]
+    assert data.features_RKFN.shape[0] == len(labels_R)
+    np.testing.assert_array_equal(labels_R[data.sounds_P], data.labels_N[data.images_P].numpy())
+    assert len(set(data.images_P.tolist())) == len(data), "no image twice"
+    if pairing == "many-to-one":
+        assert len(data) == 200
+    else:
+        assert len(set(data.sounds_P.tolist())) == len(data), "no recording twice"
+
+
+def test_each_row_of_features_is_its_recording(root):
+    data = load(root)
+    sounds = fsdd.load(root / "fsdd")
+    train = make_split(sounds, "official", seed=0).train
+    for row in (0, 17, len(train) - 1):
+        (wanted,) = logmel.extract(sounds.load([train[row]], sample_rate_hz=8000), logmel.Config())
+        np.testing.assert_allclose(data.features_RKFN[row, 0].numpy(), wanted, atol=1e-5)
+
+
+def test_synthetic_voices_come_behind_the_recordings_with_their_labels(root, monkeypatch):
+    rng = np.random.default_rng(0)
+    spoken = [[Clip(rng.normal(0, 0.1, 4000).astype(np.float32), 8000) for _ in range(10)] for _ in range(2)]
+    monkeypatch.setattr(voices, "draw", lambda num, rng: [None] * num)
+    monkeypatch.setattr(voices, "speak", lambda speakers, words, sample_rate_hz: spoken)
+    data, plain = load(root, data={"voices": 2}), load(root)
+    num = len(plain.features_RKFN)
+    assert len(data.features_RKFN) == num + 20
+    torch.testing.assert_close(data.features_RKFN[:num], plain.features_RKFN)
+    wanted = logmel.extract([clip for row in spoken for clip in row], logmel.Config())
+    np.testing.assert_allclose(data.features_RKFN[num:, 0].numpy(), wanted, atol=1e-5)
+    synthetic = data.sounds_P >= num
+    assert synthetic.any()
+    np.testing.assert_array_equal(
+        ((data.sounds_P - num) % 10)[synthetic], data.labels_N[data.images_P][synthetic], "words in order of the digits"
+    )
+    assert data.facts["synthetic_recordings"] == 20
+    assert data.facts["train_recordings"] == num
+
+
+def test_an_epoch_is_a_permutation_of_its_own(root):
+    data = load(root)
+    orders = [data.order(epoch) for epoch in range(5)]
+    for order in orders:
+        assert sorted(order.tolist()) == list(range(len(data)))
+    assert len({tuple(order.tolist()) for order in orders}) == 5
+    assert torch.equal(data.order(3), orders[3]), "whatever was asked for before"
+    assert not torch.equal(load(root, train={"seed": 1}).order(3), orders[3])
+
+
+AUGMENT = {"copies": 3, "tempo": 0.1, "time_mask": 0.3, "frequency_mask": 0.3}
+
+
+def test_a_batch_depends_on_the_seed_and_the_step_alone(root):
+    rows = torch.arange(40)
+    data = load(root, data={"augment": AUGMENT})
+    first = data.batch(rows, 7)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002 - the global generators must not matter
+    for step in (0, 3, 8):
+        data.batch(rows, step)
+    again = load(root, data={"augment": AUGMENT}).batch(rows, 7)
+    for name in ("image", "label", "features", "noise"):
+        assert torch.equal(first[name], again[name]), name
+    later, other = data.batch(rows, 8), load(root, data={"augment": AUGMENT}, train={"seed": 1}).batch(rows, 7)
+    for name in ("features", "noise"):
+        assert not torch.equal(first[name], later[name]), name
+        assert not torch.equal(first[name], other[name]), name
+
+
+def test_a_batch_holds_what_its_pairs_are(root):
+    data = load(root)
+    rows = torch.tensor([5, 0, 199])
+    batch = data.batch(rows, 0)
+    assert batch["image"].dtype == torch.float32
+    torch.testing.assert_close(batch["image"] * 255, data.images_NCHW[data.images_P[rows]].float())
+    assert torch.equal(batch["label"], data.labels_N[data.images_P[rows]])
+    assert torch.equal(batch["features"], data.features_RKFN[data.sounds_P[rows], 0])
+    noise = torch.cat([data.batch(torch.arange(200), step)["noise"] for step in range(20)]).numpy()
+    assert noise.shape == (4000, 3)
+    np.testing.assert_allclose(noise.mean(0), 0, atol=0.08)
+    np.testing.assert_allclose(noise.std(0), 1, atol=0.05)
+    np.testing.assert_allclose(np.corrcoef(noise.T), np.eye(3), atol=0.08)
+
+
+def test_all_versions_of_a_recording_are_drawn(root):
+    data = load(root, data={"augment": {"copies": 4, "tempo": 0.2}})
+    versions = fingerprints(data.features_RKFN[data.sounds_P[0]].numpy())
+    assert len(set(versions)) == 4
+    drawn = Counter(fingerprints(data.batch(torch.zeros(400, dtype=torch.long), 0)["features"].numpy()))
+    assert set(drawn) == set(versions)
+    assert min(drawn.values()) > 60
+
+
+@pytest.mark.parametrize(("option", "axis"), [("frequency_mask", 2), ("time_mask", 1)])
+def test_a_mask_hides_one_stretch_no_wider_than_its_share(root, option, axis):
+    plain, masked = load(root), load(root, data={"augment": {option: 0.25}})
+    rows = torch.arange(200)
+    before, after = plain.batch(rows, 0)["features"], masked.batch(rows, 0)["features"]
+    # Axis 1 runs over bins, axis 2 over frames: look at what a mask over the first of them leaves.
+    changed = (before != after).any(dim=axis)
+    widths = []
+    for item in range(len(rows)):
+        places = torch.nonzero(changed[item])[:, 0].tolist()
+        if not places:
+            widths.append(0)
+            continue
+        first, last = places[0], places[-1]
+        widths.append(last - first + 1)
+        stretch = after[item].movedim(2 - axis, 0)[first : last + 1]
+        assert float(stretch.abs().max()) == 0, "one stretch, hidden whole"
+    assert max(widths) <= 0.25 * 48 + 1
+    assert max(widths) > 8
+    assert min(widths) <= 2
+
+
+def test_a_stream_is_known_by_all_its_arguments():
+    draws = {
+        (seed, purpose, index): stream(seed, purpose, index).random(4).tobytes()
+        for seed in (0, 1, 2**31)
+        for purpose in ("order", "batch", "pairing", "dropout", "augment", "voices", "samples")
+        for index in (0, 1, 1000)
+    }
+    assert len(set(draws.values())) == len(draws)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"data": {"images": "fsdd"}}, "'data.images': fsdd is a data set of sounds; known here: mnist"),
+        ({"data": {"sounds": "mnist"}}, "'data.sounds': mnist is a data set of images; known here: fsdd"),
+        ({"features": {"name": "logmel", "bands": 3}}, "unknown key 'features.bands' in the recipe; known here: name,"),
+        ({"features": {"name": 5}}, "'features.name'"),
+        ({"features": {"bins": "many"}}, "'features': bins must be a whole number"),
+        ({"features": {"high_hz": 9000.0}}, "'features': the band must lie within"),
+    ],
+)
+def test_what_does_not_fit_is_refused(root, tables, message):
+    with pytest.raises(RecipeError) as caught:
+        load(root, **tables)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tables", [{"data": {"images": "mnits"}}, {"data": {"sounds": "fsd"}}, {"features": {"name": "x"}}]
+)
+def test_unknown_names_are_refused(root, tables):
+    with pytest.raises(UnknownNameError):
+        load(root, **tables)
+
+
+def test_absent_data_say_how_to_get_them(tmp_path):
+    with pytest.raises(DatasetError, match="soundsight datasets prepare mnist"):
+        load(tmp_path)
