@@ -31,6 +31,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 __all__ = ["COMMANDS", "complete_models", "complete_recipes", "examples", "fail", "main", "say", "show"]
 
@@ -68,6 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return 1
     except OSError as error:
+        _silence_stdout()  # it may be what failed, and would fail once more on the way out
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}")
     return code
@@ -80,7 +82,7 @@ def _run(args: list[str]) -> int:
     from soundsight.cli.group import command
 
     # Typer brings its own copy of click in newer releases, so the base class is asked for and not imported.
-    usage_error = typer.BadParameter.__mro__[1]
+    usage_error: type[Exception] = cast("Any", typer.BadParameter.__mro__[1])
     try:
         code = command().main(args or ["--help"], prog_name="soundsight", standalone_mode=False)
     except usage_error as error:
@@ -127,10 +129,13 @@ def _printable(message: str, encoding: str | None) -> str:
 
 
 def _silence_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not complain about the closed pipe."""
+    """Point a stdout that fails at nothing, so that the interpreter's last flush does not complain about it."""
     import os
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def examples(*lines: str) -> str:

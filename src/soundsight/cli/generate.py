@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from soundsight.cli import complete_models, examples, say, show
+from soundsight.cli.quiet import quiet_libraries
 from soundsight.errors import OutputError, SoundsightError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def generate(
     size = size or default_size(shape.height, shape.width)
     settings = Settings(Path(out), suffix, num_images, seed, size, split, is_file=out_file, keep=grid)
     reporter = _Reporter(pipe, settings, as_json)
-    with closing(run(pipe, sources, plan(sources), settings)) as outcomes:
+    with quiet_libraries(), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
         rows = [row for outcome in _progress(outcomes, len(sources)) if (row := reporter.take(outcome))]
     if grid and rows:
         reporter.write_grid(rows, Path(out) if out_file else Path(out) / f"grid.{suffix}")

@@ -62,6 +62,7 @@ def _process(parameter: Any, process: Any, context: Any, value: Any) -> Any:
     annotation = parameter.type_descriptor.annotation
     if parameter.required and (value is None or (many and not value)):
         return process(context, value)
+    plain: Any
     try:
         if value is None:
             plain = () if many else None

@@ -1,0 +1,7 @@
+"""``python -m soundsight`` is the command ``soundsight``."""
+
+import sys
+
+from soundsight.cli import main
+
+sys.exit(main())

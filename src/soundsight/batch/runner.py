@@ -1,0 +1,173 @@
+"""Each sound from file to files, several side by side, results in order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TypeVar
+
+from soundsight.batch.sources import Source
+from soundsight.errors import AudioError, MissingExtraError, OutputError
+from soundsight.files import replace_file
+from soundsight.picture import Format
+from soundsight.pipeline import AudioToImage, Pictures
+
+__all__ = ["Outcome", "Settings", "Written", "run"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# What the name of one file can cause; anything else would go wrong for all of them.
+_ABOUT_ONE_NAME = {errno.ENAMETOOLONG, errno.EISDIR, errno.EINVAL, errno.EILSEQ}
+# A thread more than this brings nothing: Python's own share of the work runs one at a time.
+_MAX_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to make of each sound.
+
+    Attributes:
+        out: Folder for the pictures; the file itself if ``is_file``; unused if ``keep``.
+        suffix: Format of the files.
+        num_images: Pictures of each sound.
+        seed: Seed of the noise.
+        size: Long side in pixels.
+        split: Cut sounds at their silences.
+        is_file: ``out`` is the one file to write.
+        keep: Write nothing and return the pictures, for a sheet of all.
+    """
+
+    out: Path
+    suffix: Format = "png"
+    num_images: int = 1
+    seed: int = 0
+    size: int | None = None
+    split: bool = True
+    is_file: bool = False
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A file, and which picture is in it: ``index`` is None where all of a sound are, ``part`` 0 for a whole sound."""
+
+    path: Path
+    index: int | None
+    part: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What became of a source."""
+
+    source: Source
+    files: tuple[Written, ...] = ()
+    pictures: tuple[Pictures, ...] = ()
+    milliseconds: float = 0.0
+    error: str = ""
+
+
+def run(
+    pipe: AudioToImage, sources: Sequence[Source], names: Sequence[PurePath], settings: Settings
+) -> Generator[Outcome, None, None]:
+    """Work on all sources; memory does not grow with their number.
+
+    Args:
+        pipe: The model.
+        sources: The sounds.
+        names: Where the pictures of each go, as ``plan`` says.
+        settings: What to make of them.
+
+    Yields:
+        The outcome of each source, in order; a sound that cannot be used is one with an ``error``.
+
+    Raises:
+        OutputError: Nothing can be written any more.
+        ModelError: The network failed.
+    """
+    yield from _side_by_side(lambda job: _work(pipe, *job, settings), list(zip(sources, names, strict=True)))
+
+
+def _side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+    """``map`` on threads: decoding, the network, scaling and encoding all let go of the interpreter."""
+    num_threads = min(_MAX_THREADS, _num_cores(), len(items))
+    if num_threads < 2:
+        yield from map(work, items)
+        return
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            # A window, so that a hundred thousand results do not wait for a slow reader.
+            if len(pending) >= 8 * num_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Also after Ctrl-C: what is under way is finished, so that nothing half-written stays.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings) -> Outcome:
+    if source.error:
+        return Outcome(source, error=source.error)
+    start = time.perf_counter()
+    try:
+        parts = pipe.stream(
+            source.path or sys.stdin.buffer.read(),
+            settings.num_images,
+            settings.seed,
+            settings.size,
+            split=settings.split,
+            name=source.name,
+        )
+        if settings.keep:
+            kept = tuple(parts)
+            return Outcome(source, pictures=kept, milliseconds=(time.perf_counter() - start) * 1000)
+        files = tuple(_write_all(parts, source, name, settings))
+    except MemoryError:
+        return Outcome(source, error=f"{source.given}: not enough memory for it; cut it first")
+    except (AudioError, MissingExtraError) as error:
+        message = str(error).removeprefix("the given bytes: ").removeprefix("bytes: ")
+        return Outcome(source, error=f"stdin: {message}" if source.path is None else message)
+    except OSError as error:
+        where = error.filename2 or error.filename or settings.out
+        if error.errno in _ABOUT_ONE_NAME:
+            return Outcome(source, error=f"{source.given}: its picture cannot be written ({error.strerror})")
+        raise OutputError(f"{where}: cannot be written ({error.strerror})") from error
+    return Outcome(source, files, milliseconds=(time.perf_counter() - start) * 1000)
+
+
+def _write_all(parts: Iterable[Pictures], source: Source, name: PurePath, settings: Settings) -> Iterator[Written]:
+    for pictures in parts:
+        if settings.is_file and pictures.part:
+            raise AudioError(
+                f"{source.given}: several utterances in it make several pictures, and {settings.out} is one file; "
+                f"name a folder, or add --grid or --no-split"
+            )
+        for index, file_name in enumerate(pictures.file_names(name.name, settings.suffix)):
+            path = settings.out if settings.is_file else settings.out / name.parent / file_name
+            _write(path, pictures.encode(index, settings.suffix))
+            yield Written(path, None if settings.suffix == "npy" else index, pictures.part)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        replace_file(path, data)
+    except FileNotFoundError:  # the first file in its folder
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, data)

@@ -1,0 +1,239 @@
+"""Sound in, pictures out: the one object that every application calls.
+
+>>> from soundsight import AudioToImage
+>>> pipe = AudioToImage.from_pretrained("digits")  # doctest: +SKIP
+>>> pipe("seven.wav", num_images=4, seed=0).save("pictures")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import audio, noise, picture, registry
+from soundsight.audio import Clip
+from soundsight.errors import AudioError, ModelError, SoundsightError
+from soundsight.folder import read_folder, resolve
+from soundsight.generator import Generator
+from soundsight.result import Pictures
+
+__all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Pictures"]
+
+Audio: TypeAlias = str | Path | bytes | BinaryIO | tuple[Any, int] | Clip
+"""A path, the bytes of a file, an open binary file, ``(samples, sample_rate_hz)`` or a ``Clip``."""
+
+MAX_NUM_IMAGES = 1000
+# Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
+MAX_VALUES = 1 << 28
+
+
+class AudioToImage:
+    """A model with its front end, ready to turn sounds into pictures.
+
+    Calls from several threads at once are safe.
+
+    Args:
+        generator: The network of a model folder.
+
+    Raises:
+        ModelError: The folder's front end has options that do not fit it.
+        UnknownNameError: It names a front end that is not installed.
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.folder = generator.folder
+        self.generator = generator
+        options = dict(self.folder.features or {})
+        self._front_end = registry.find("features", options.pop("name"))
+        try:
+            self._config = self._front_end.Config(**options)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{self.folder.path}: features in config.json do not fit: {error}") from error
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path = "digits", *, threads: int = 1) -> AudioToImage:
+        """Load a model.
+
+        Args:
+            name_or_folder: A model of the package (``soundsight models list``), or a model folder.
+            threads: Threads that work on one picture; more than one pays for networks of many megabytes only.
+
+        Returns:
+            The pipeline.
+
+        Raises:
+            UnknownNameError: There is no such model.
+            ModelError: The folder is damaged, or holds no generator.
+        """
+        return cls(Generator(read_folder(resolve(name_or_folder), verify=False), threads))
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate that the front end listens at."""
+        return int(self._config.sample_rate_hz)
+
+    # fmt: off
+    @overload
+    def __call__(self, audio: list[Audio], num_images: int = 1, seed: int = 0, size: int | None = None,
+                 *, split: Literal[False] = False) -> list[Pictures]: ...
+    @overload
+    def __call__(self, audio: list[Audio], num_images: int = 1, seed: int = 0, size: int | None = None,
+                 *, split: Literal[True]) -> list[list[Pictures]]: ...
+    @overload
+    def __call__(self, audio: Audio, num_images: int = 1, seed: int = 0, size: int | None = None,
+                 *, split: Literal[False] = False) -> Pictures: ...
+    @overload
+    def __call__(self, audio: Audio, num_images: int = 1, seed: int = 0, size: int | None = None,
+                 *, split: Literal[True]) -> list[Pictures]: ...
+    # fmt: on
+    def __call__(
+        self,
+        audio: Audio | list[Audio],
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        *,
+        split: bool = False,
+    ) -> Pictures | list[Pictures] | list[list[Pictures]]:
+        """Turn one sound, or a list of sounds, into pictures.
+
+        The same sound and seed give the same pictures, bit by bit, whatever else is asked for beside them.
+
+        Args:
+            audio: A sound, or a list of sounds.
+            num_images: Pictures of each sound, 1 to 1000; they differ in their noise.
+            seed: 0 to 2**64 - 1.
+            size: Long side of the pictures, 8 to 4096 pixels; the model's own size if None.
+            split: Cut each sound at its silences, for recordings of several digits.
+
+        Returns:
+            ``Pictures`` for a sound, or one for each of its parts in a list with ``split``; a list of these for a list.
+
+        Raises:
+            AudioError: A sound cannot be read or used.
+            ModelError: The network failed.
+            SoundsightError: A number is out of range.
+        """
+        if isinstance(audio, list):
+            return [self(sound, num_images, seed, size, split=split) for sound in audio]  # type: ignore[call-overload]
+        parts = list(self.stream(audio, num_images, seed, size, split=split))
+        return parts if split else parts[0]
+
+    def stream(
+        self,
+        sound: Audio,
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        *,
+        split: bool = True,
+        name: str | None = None,
+    ) -> Iterator[Pictures]:
+        """Like calling, one part of a sound at a time: what an hour of speech needs.
+
+        Args:
+            sound: As for calling; the others, too.
+            num_images: As for calling.
+            seed: As for calling.
+            size: As for calling.
+            split: As for calling.
+            name: What the sound is called, where that is not the name of its file.
+
+        Yields:
+            The pictures of each part.
+        """
+        clips = self.hear(sound, split=split)
+        for i, clip in enumerate(clips):
+            features_1FN = self.extract([clip])
+            pictures = self.from_features(features_1FN, num_images, seed, size, sounds=[name or sound_name(sound)])[0]
+            yield replace(pictures, part=i + 1) if len(clips) > 1 else pictures
+
+    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
+        """Decode a sound to clips as the front end wants them: one, or one for each utterance.
+
+        Raises:
+            AudioError: It cannot be read or used.
+        """
+        clip = self._decode(sound)
+        try:
+            parts = audio.split_at_silences(clip) if split else [clip]
+            return [audio.condition(part) for part in parts]
+        except AudioError as error:
+            raise AudioError(f"{sound if isinstance(sound, str | Path) else sound_name(sound)}: {error}") from error
+
+    def extract(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
+        """Features (B, F, N) of clips from ``hear``, for ``from_features``."""
+        features_BFN: NDArray[np.float32] = self._front_end.extract(clips, self._config)
+        return features_BFN
+
+    def from_features(
+        self,
+        features_BFN: NDArray[np.float32],
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        *,
+        sounds: Iterable[str] | None = None,
+    ) -> list[Pictures]:
+        """Pictures from features that were computed before.
+
+        Args:
+            features_BFN: (B, F, N) float32 from the model's front end.
+            num_images: As above.
+            seed: As above.
+            size: As above.
+            sounds: B names; ``features`` if None.
+
+        Returns:
+            B ``Pictures``.
+
+        Raises:
+            ModelError: The features do not fit the network.
+            SoundsightError: A number is out of range.
+        """
+        _check("num_images", num_images, 1, MAX_NUM_IMAGES)
+        _check("seed", seed, 0, noise.MAX_SEED)
+        shape = self.folder.image
+        if size is not None:
+            _check("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
+        side = size or max(shape.height, shape.width)
+        if num_images * shape.channels * side**2 > MAX_VALUES:
+            raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
+        noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
+        names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
+        results = []
+        for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
+            images_MCHW = self.generator(np.broadcast_to(features_FN, (num_images, *features_FN.shape)), noise_MD)
+            scaled = [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
+            results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name))
+        return results
+
+    def _decode(self, sound: Audio) -> Clip:
+        if isinstance(sound, Clip):
+            sound = sound.samples, sound.sample_rate_hz
+        if isinstance(sound, tuple):
+            if len(sound) != 2 or not isinstance(sound[1], int | np.integer):
+                raise AudioError("a tuple is taken as (samples, sample_rate_hz), and this one is something else")
+            return audio.from_array(sound[0], int(sound[1]), target_rate_hz=self.sample_rate_hz)
+        if not isinstance(sound, str | Path | bytes) and not hasattr(sound, "read"):
+            kind = type(sound).__name__
+            raise AudioError(f"a sound is a path, bytes, an open file, (samples, rate in Hz) or a Clip, not {kind}")
+        return audio.decode(sound, sample_rate_hz=self.sample_rate_hz)
+
+
+def sound_name(sound: Audio) -> str:
+    """What a sound is called in the metadata of its pictures."""
+    name = getattr(sound, "name", None)  # a Path, or an open file
+    if isinstance(sound, str) or isinstance(name, str):
+        return Path(sound if isinstance(sound, str) else str(name)).name
+    return "bytes" if isinstance(sound, bytes) else "samples"
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")

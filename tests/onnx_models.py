@@ -1,0 +1,111 @@
+"""Small real model folders, built with ``onnx.helper``: what the package's own models look like from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from soundsight.folder import ImageShape, ModelFolder, write_folder
+
+FLOAT = TensorProto.FLOAT
+
+
+def generator_bytes(
+    *,
+    latent_size: int = 16,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    names: tuple[str, str, str] = ("features", "noise", "image"),
+    batch: int | str = "B",
+    poison: float = 0.0,
+) -> bytes:
+    """image = sigmoid(pooled features · W + noise · V + poison): every pixel depends on the sound and on the noise."""
+    features, noise, image = names
+    rng = np.random.default_rng(7)
+    pixels = int(np.prod(shape))
+    constants: dict[str, Any] = {
+        "W": rng.normal(0, 1.5, (144, pixels)).astype(np.float32),
+        "V": rng.normal(0, 1.0, (max(latent_size, 1), pixels)).astype(np.float32),
+        "channel": np.array([1], np.int64),
+        "bias": np.array(poison, np.float32),
+        "centre": np.array(0.5, np.float32),
+        "to": np.array([-1, *shape], np.int64),
+    }
+    silent = helper.make_node("Abs", ["heard"], ["drawn"])
+    drawn = helper.make_node("MatMul", [noise, "V"], ["drawn"]) if latent_size else silent
+    nodes = [
+        helper.make_node("Unsqueeze", [features, "channel"], ["planes"]),
+        helper.make_node("AveragePool", ["planes"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Sub", ["flat", "centre"], ["centred"]),
+        helper.make_node("MatMul", ["centred", "W"], ["heard"]),
+        drawn,
+        helper.make_node("Add", ["heard", "drawn"], ["sum"]),
+        helper.make_node("Add", ["sum", "bias"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["squashed"]),
+        helper.make_node("Reshape", ["squashed", "to"], [image]),
+    ]
+    inputs = [helper.make_tensor_value_info(features, FLOAT, [batch, 48, 48])]
+    if latent_size:
+        inputs.append(helper.make_tensor_value_info(noise, FLOAT, [batch, latent_size]))
+    return _serialise(nodes, inputs, [helper.make_tensor_value_info(image, FLOAT, [batch, *shape])], constants)
+
+
+def judge_bytes() -> bytes:
+    """A judge: ``image`` to ``logits`` and ``features``, linear in the pixels."""
+    rng = np.random.default_rng(8)
+    constants = {
+        "W": rng.normal(0, 0.1, (784, 10)).astype(np.float32),
+        "V": rng.normal(0, 0.1, (784, 84)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Flatten", ["image"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "W"], ["logits"]),
+        helper.make_node("MatMul", ["flat", "V"], ["features"]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("logits", FLOAT, ["B", 10]),
+        helper.make_tensor_value_info("features", FLOAT, ["B", 84]),
+    ]
+    return _serialise(nodes, [helper.make_tensor_value_info("image", FLOAT, ["B", 1, 28, 28])], outputs, constants)
+
+
+def _serialise(nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, Any]) -> bytes:
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "test", inputs, outputs, initializers)
+    opset = helper.make_opsetid("", 17)
+    return bytes(helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString())
+
+
+def describe(path: Path, **changes: Any) -> ModelFolder:
+    """The description that goes with ``generator_bytes``."""
+    fields: dict[str, Any] = {
+        "path": path,
+        "name": "toy",
+        "system": "aivae",
+        "features": {"name": "logmel"},
+        "latent_size": 16,
+        "image": ImageShape(1, 28, 28),
+        "labels": tuple("0123456789"),
+        "card": {
+            "summary": "A network with random weights.",
+            "licence": "CC0-1.0",
+            "data": [{"name": "none", "licence": "CC0-1.0", "attribution": "nobody"}],
+            "scores": {"accuracy": 0.1},
+            "limits": ["It has learnt nothing."],
+        },
+    }
+    return ModelFolder(**{**fields, **changes})
+
+
+def write_generator(path: Path, blob: bytes | None = None, **changes: Any) -> Path:
+    """A model folder with a generator; ``changes`` go into its description."""
+    return write_folder(describe(path, **changes), {"model.onnx": generator_bytes() if blob is None else blob}).path
+
+
+def write_judge(path: Path) -> Path:
+    """A model folder with a judge."""
+    folder = describe(path, name="judge", system="lenet5", features=None, latent_size=0)
+    return write_folder(folder, {"model.onnx": judge_bytes()}).path

@@ -1,0 +1,170 @@
+"""Pictures: scaling without ripples, sheets, files that can be read again."""
+
+from __future__ import annotations
+
+import io
+import json
+from fractions import Fraction
+from math import floor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from soundsight import picture
+from soundsight.errors import OutputError
+from soundsight.files import replace_file
+
+
+def _random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random(shape, dtype=np.float32)
+
+
+@given(arrays(np.float32, (1, 9, 7), elements=st.floats(0, 1, width=32)), st.integers(9, 60))
+@settings(max_examples=30, deadline=None)
+def test_growing_stays_within_the_old_pixels_around(image: np.ndarray, size: int) -> None:
+    """No ripple can exist: each new pixel lies between the least and the largest of the old ones next to it."""
+    big = picture.resize(image, size)
+    height, width = big.shape[1:]
+    assert max(height, width) == size
+    for y in range(height):
+        for x in range(width):
+            # Exact: rounding must not move a centre that lies on an old one to the next block.
+            row, column = Fraction(2 * y + 1, 2) * 9 / height, Fraction(2 * x + 1, 2) * 7 / width
+            rows = np.clip(floor(row - Fraction(1, 2)) + np.array([0, 1]), 0, 8)
+            columns = np.clip(floor(column - Fraction(1, 2)) + np.array([0, 1]), 0, 6)
+            around = image[0][np.ix_(rows, columns)]
+            assert around.min() - 1e-6 <= big[0, y, x] <= around.max() + 1e-6
+
+
+def test_a_ramp_stays_a_ramp() -> None:
+    """Interpolation is exact on what is linear, away from the border."""
+    ramp = np.broadcast_to(np.linspace(0, 1, 28, dtype=np.float32), (1, 28, 28))
+    big = picture.resize(np.ascontiguousarray(ramp), 280)[0, 140]
+    expected = ((np.arange(280) + 0.5) / 10 - 0.5) / 27
+    np.testing.assert_allclose(big[30:-30], expected[30:-30], atol=0.01)
+    assert (np.diff(big) >= -1e-6).all()
+
+
+def test_a_plain_picture_stays_plain_and_shrinking_keeps_the_mean() -> None:
+    np.testing.assert_allclose(picture.resize(np.full((3, 28, 28), 0.3, np.float32), 77), 0.3, atol=1e-6)
+    image = _random(1, 64, 64)
+    small = picture.resize(image, 8)
+    assert small.shape == (1, 8, 8)
+    assert small.mean() == pytest.approx(image.mean(), abs=0.01)
+    assert small.min() >= 0
+    assert small.max() <= 1
+
+
+def test_the_long_side_gets_the_size() -> None:
+    assert picture.resize(_random(1, 20, 10), 40).shape == (1, 40, 20)
+    assert picture.resize(_random(1, 10, 20), 40).shape == (1, 20, 40)
+    image = _random(1, 28, 28)
+    assert picture.resize(image, 28) is image
+
+
+@pytest.mark.parametrize(("side", "size"), [(28, 280), (32, 288), (256, 256), (400, 400)])
+def test_default_size_is_a_whole_multiple(side: int, size: int) -> None:
+    assert picture.default_size(side, side) == size
+
+
+def test_levels_are_rounded_to_the_nearest() -> None:
+    levels = np.arange(256, dtype=np.float32) / 255
+    np.testing.assert_array_equal(picture.to_uint8(levels.reshape(1, 16, 16)).ravel(), np.arange(256))
+    shifted = picture.to_uint8((levels[None, None] + 0.49 / 255).clip(0, 1)).ravel()
+    np.testing.assert_array_equal(shifted, np.arange(256))
+
+
+def test_channels_move_last() -> None:
+    image = _random(3, 4, 5)
+    np.testing.assert_array_equal(picture.to_uint8(image)[2, 3], np.round(image[:, 2, 3] * 255))
+
+
+def _shades(*rows: list[int]) -> list[list[np.ndarray]]:
+    return [[np.full((32, 32, 1), shade, np.uint8) for shade in row] for row in rows]
+
+
+def test_a_grid_has_a_row_for_each_sound() -> None:
+    sheet = picture.grid(_shades([10, 20, 30], [40]))
+    gap = 2
+    assert sheet.shape == (gap + 2 * (32 + gap), gap + 3 * (32 + gap), 1)
+    for row, column, shade in ((0, 0, 10), (0, 1, 20), (0, 2, 30), (1, 0, 40), (1, 1, 255)):
+        top, left = gap + row * (32 + gap), gap + column * (32 + gap)
+        assert (sheet[top : top + 32, left : left + 32] == shade).all()
+    assert (sheet[:gap] == 255).all()
+    assert (sheet[:, gap + 32 : 2 * gap + 32] == 255).all()
+
+
+def test_a_grid_has_a_limit() -> None:
+    with pytest.raises(OutputError, match="smaller --size"):
+        picture.grid_shape(100_000, 1, 280, 280)
+
+
+METADATA: dict[str, str | int] = {"sound": "süß.wav", "model": "digits", "seed": 2**64 - 1, "index": 0}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_files_are_read_again(suffix: picture.Format, channels: int) -> None:
+    image = picture.to_uint8(picture.resize(_random(channels, 7, 7), 56))
+    with Image.open(io.BytesIO(picture.encode(image, suffix, METADATA))) as read:
+        assert read.format == {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}[suffix]
+        found = np.asarray(read.convert("L" if channels == 1 else "RGB")).reshape(56, 56, channels)
+        told = read.info if suffix == "png" else json.loads(read.getexif()[0x010E])
+    if suffix == "jpg":
+        assert np.abs(found.astype(int) - image).mean() < 3
+    else:
+        np.testing.assert_array_equal(found, image)
+    assert {key: str(told[key]) for key in METADATA} == {key: str(value) for key, value in METADATA.items()}
+
+
+def test_a_name_that_is_no_text_still_gives_a_file() -> None:
+    data = picture.encode(np.zeros((8, 8, 1), np.uint8), "png", {"sound": "bad\udcff\n.wav"})
+    with Image.open(io.BytesIO(data)) as read:
+        assert read.info["sound"] == "bad\\udcff\n.wav"
+
+
+def test_pil_pictures_carry_their_origin() -> None:
+    image = picture.to_pil(np.zeros((8, 8, 3), np.uint8), METADATA)
+    assert (image.mode, image.info) == ("RGB", METADATA)
+    assert picture.to_pil(np.zeros((8, 8, 1), np.uint8)).mode == "L"
+
+
+def test_npy_is_read_without_pickle() -> None:
+    images = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4, 1)
+    np.testing.assert_array_equal(np.load(io.BytesIO(picture.encode_npy(images)), allow_pickle=False), images)
+
+
+def test_too_large_for_the_format() -> None:
+    with pytest.raises(OutputError, match="webp holds at most 16383"):
+        picture.encode(np.zeros((16384, 1, 1), np.uint8), "webp", {})
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    replace_file(path, b"old")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, b"newer")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == b"new"
+
+
+def test_interrupted_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(tmp_path / "a.png", b"x")
+    assert list(tmp_path.iterdir()) == []
