@@ -23,20 +23,23 @@ def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="Model folder with model.safetensors.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="PATH", help="A .onnx file or a new folder  [default: the model folder]"),
+        typer.Option("--out", "-o", metavar="PATH", help="A .onnx file or a new folder; by default the model folder."),
     ] = None,
     sounds: Annotated[
         list[Path] | None,
-        typer.Option("--sounds", metavar="FILE", help="Recordings to check on  [default: the training data set's]"),
+        typer.Option(
+            "--sounds", metavar="FILE", help="Recordings to check on; by default the data set's that it was trained on."
+        ),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets  [default: SOUNDSIGHT_DATA]")
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Convert a trained model to ONNX and check it.
 
-    Both are run on the same real inputs, one by one and in batches; nothing is saved where a picture differs by 0.0001.
+    Both are run on the same real inputs, one by one and in batches;
+    nothing is saved where a picture differs by more than 0.0001.
     """
     from soundsight.errors import require
 

@@ -1,0 +1,71 @@
+"""``soundsight evaluate``: a model's scores beside its baselines, as table, JSON and HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soundsight.cli import complete_models, examples
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog=examples(
+        "soundsight evaluate digits",
+        "soundsight evaluate runs/theo --split speaker:theo",
+        "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
+        "soundsight evaluate digits --json",
+    )
+)
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Name of a model or a model folder.", autocompletion=complete_models)
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT", help="random, official or speaker:NAME; by default the one that it was trained with."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the pairs, the noise and the samples.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="For the report; by default reports/NAME-SPLIT.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
+    ] = None,
+    judge: Annotated[str, typer.Option(metavar="MODEL", help="What reads the pictures.")] = "lenet5",
+    samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
+) -> None:
+    """Measure a model and write a report.
+
+    A picture is made for every test pair of the paper's protocol and read
+    by a judge. Every score stands beside what needs no model (chance, a
+    constant picture, the nearest training recording), real images and the
+    published number; one that such a baseline reaches is marked.
+    """
+    import json
+
+    from rich.console import Console
+
+    from soundsight.evaluation import files
+    from soundsight.evaluation.evaluator import evaluate as run
+    from soundsight.evaluation.progress import bar
+    from soundsight.evaluation.table import show
+
+    files.check_writable(out or Path("reports"))
+    with bar() as watch:
+        report = run(model, split=split, seed=seed, judge=judge, num_samples=samples, data=data, watch=watch)
+    folder = out or Path(
+        "reports", "-".join([report.model, *([report.split.replace(":", "-")] if report.split else [])])
+    )
+    written = files.write(report, folder)
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
+        return
+    show(report, Console())
+    typer.echo(f"report: {written[0]}")

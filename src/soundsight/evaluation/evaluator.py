@@ -1,0 +1,194 @@
+"""Run an evaluation and gather what it found into a report."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundsight import noise
+from soundsight._version import __version__
+from soundsight.datasets.info import data_root
+from soundsight.errors import ModelError, SoundsightError
+from soundsight.evaluation import trial
+from soundsight.evaluation.judging import evaluate_judge
+from soundsight.evaluation.networks import engine, load_judge, load_pipeline
+from soundsight.evaluation.published import published
+from soundsight.evaluation.report import Baseline, Report, Score
+from soundsight.evaluation.scores import by_label, by_name, clustered_error, mean_over_recordings
+from soundsight.evaluation.trial import Outcome, Trial, Watch
+from soundsight.folder import ModelFolder, read_folder, resolve
+from soundsight.metrics.accuracy import confusion_matrix
+
+__all__ = ["MAX_SAMPLES", "evaluate"]
+
+MAX_SAMPLES = 100
+
+
+def evaluate(
+    name_or_folder: str | Path,
+    *,
+    split: str | None = None,
+    seed: int = 0,
+    judge: str | Path = "lenet5",
+    num_samples: int = 10,
+    data: Path | None = None,
+    watch: Watch | None = None,
+) -> Report:
+    """Judge a model on real test recordings, or a judge on real test images.
+
+    Args:
+        name_or_folder: A model of the package, or a model folder.
+        split: ``random``, ``official`` or ``speaker:NAME``; None is the one that the model was trained with.
+        seed: Of the pairs, the noise and the choice of samples.
+        judge: A classifier of pictures, by name or folder.
+        num_samples: Random pictures of each label in the report.
+        data: Folder of the data sets; None is ``data_root()``.
+        watch: Called as pictures are done.
+
+    Returns:
+        The report; nothing is written.
+
+    Raises:
+        UnknownNameError: There is no such model, judge, split or speaker.
+        ModelError: A model folder is not finished, damaged, or does not fit the data.
+        DatasetError: The data are absent, or not those that the model was trained on.
+        MissingExtraError: There is no ``model.onnx``, and PyTorch is not installed.
+    """
+    began_s = time.perf_counter()
+    if not 0 <= seed <= noise.MAX_SEED:
+        raise SoundsightError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
+    if not 0 <= num_samples <= MAX_SAMPLES:
+        raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
+    model, root = _read(resolve(name_or_folder)), data_root() if data is None else data
+    common: dict[str, Any] = {
+        "model": model.name,
+        "system": model.system,
+        "summary": str(model.card.get("summary", "")),
+        "seed": seed,
+        "weights": model.weights,
+        "versions": _versions(model),
+        "command": _command(name_or_folder, split, seed, judge, num_samples, data),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    if model.features is None:
+        if split is not None:
+            raise SoundsightError(f"'{model.name}' is a judge, tested on real test images; leave --split out")
+        found = evaluate_judge(model, root)
+    else:
+        pipe = load_pipeline(model)
+        tested = trial.load_trial(model, pipe, split, seed, root)
+        shape = (model.image.channels, model.image.height, model.image.width)
+        judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
+        rows = trial.choose(tested, num_samples)
+        outcome = trial.run(pipe, judge_of, tested, rows, watch)
+        found = {
+            **_describe(model, tested, outcome, trial.baselines(pipe, judge_of, tested)),
+            "samples": trial.samples_of(tested, outcome, rows),
+            "judge": {"name": judge_model.name, **judge_model.weights},
+        }
+    return Report(**common, **found, seconds=round(time.perf_counter() - began_s, 1))
+
+
+def _read(path: Path) -> ModelFolder:
+    if not (path / "config.json").exists() and (path / "state").is_dir():
+        raise ModelError(
+            f"{path}: its training is not finished; go on with 'soundsight train RECIPE --out {path} --resume'"
+        )
+    model = read_folder(path, verify=False)
+    if not model.weights:
+        raise ModelError(f"{path}: config.json names no weights; the model is not finished")
+    return model
+
+
+def _describe(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> dict[str, Any]:
+    """The part of a report that is computed from decisions."""
+    sounds = tested.sounds
+    confusion_LL = confusion_matrix(tested.labels_P, outcome.decisions_P, len(tested.labels))
+    speakers_P = np.array(sounds.sounds.speakers)[sounds.split.test][tested.rows_P]
+    return {
+        "split": sounds.split.name,
+        "num_pictures": len(tested),
+        "num_recordings": len(sounds.split.test),
+        "num_heard": sounds.num_heard,
+        "labels": tested.labels,
+        "scores": _scores(model, tested, outcome, others),
+        "confusion_LL": confusion_LL,
+        "by_label": by_label(tested.labels, confusion_LL),
+        "by_speaker": by_name(speakers_P, outcome.decisions_P == tested.labels_P),
+        "data": (sounds.data, tested.images.data),
+    }
+
+
+def _scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
+    """All scores with their baselines."""
+    chance = Baseline("chance", 1 / len(tested.labels))
+
+    def by_picture(o: Outcome) -> float:
+        return float((o.decisions_P == tested.labels_P).mean())
+
+    def by_recording(o: Outcome) -> float:
+        return mean_over_recordings(o.decisions_P == tested.labels_P, tested.rows_P)
+
+    def spread(o: Outcome) -> float:
+        return o.spread / others["real images"].spread
+
+    def beside(value: Callable[[Outcome], float]) -> tuple[Baseline, ...]:
+        return tuple(Baseline(name, value(o), ceiling=name == "real images") for name, o in others.items())
+
+    sounds = tested.sounds
+    paper = published(model.system, model.model, sounds.data.name, sounds.split.name, "accuracy")
+    error = clustered_error(outcome.decisions_P == tested.labels_P, tested.rows_P)
+    return (
+        Score(
+            name="accuracy",
+            title="Accuracy over pictures",
+            value=by_picture(outcome),
+            error=error,
+            baselines=(chance, *beside(by_picture)),
+            # What the paper measured is a test; where the model has heard the recordings, this is none.
+            published=None if sounds.num_heard else paper,
+        ),
+        Score(
+            "recording_accuracy",
+            "Accuracy, mean over recordings",
+            by_recording(outcome),
+            None,
+            (chance, *beside(by_recording)),
+        ),
+        Score("diversity", "Diversity (real = 1)", spread(outcome), None, beside(spread)),
+    )
+
+
+def _versions(model: ModelFolder) -> dict[str, str]:
+    """Of all that can change a number."""
+    name, _, number = engine(model).partition(" ")
+    return {
+        "soundsight": __version__,
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        name: number,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def _command(
+    model: str | Path, split: str | None, seed: int, judge: str | Path, num_samples: int, data: Path | None
+) -> str:
+    """The command line that does the same."""
+    parts = ["soundsight", "evaluate", str(model)]
+    for option, value, usual in (
+        ("--split", split, None),
+        ("--seed", seed, 0),
+        ("--judge", judge, "lenet5"),
+        ("--samples", num_samples, 10),
+        ("--data", data, None),
+    ):
+        parts += [] if value == usual else [option, str(value)]
+    return shlex.join(parts)

@@ -1,0 +1,63 @@
+"""A judge's own test: real test images, beside what needs no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soundsight.evaluation.baselines import nearest
+from soundsight.evaluation.networks import load_judge
+from soundsight.evaluation.protocol import load_images, recipe_of
+from soundsight.evaluation.published import published
+from soundsight.evaluation.report import Baseline, Score
+from soundsight.evaluation.scores import by_label
+from soundsight.folder import ModelFolder
+from soundsight.metrics.accuracy import accuracy, confusion_matrix
+
+__all__ = ["evaluate_judge"]
+
+
+def evaluate_judge(model: ModelFolder, root: Path) -> dict[str, Any]:
+    """The parts of a report that are found by judging all real test images.
+
+    Raises:
+        DatasetError, ModelError: The data are absent, or the judge does not fit them.
+    """
+    images = load_images(recipe_of(model), root)
+    train, test, labels = images.train, images.test, images.info.classes
+    _, judge = load_judge(model.path, len(labels), (1, *test.images_NHW.shape[1:]))
+    decisions_N = judge(test.images_NHW[:, None]).argmax(axis=1)
+    confusion_LL = confusion_matrix(test.labels, decisions_N, len(labels))
+    value = accuracy(confusion_LL)
+    commonest = np.bincount(train.labels).argmax()
+    near_N = nearest(
+        test.images_NHW.astype(np.float32) / np.float32(255), train.images_NHW.astype(np.float32) / np.float32(255)
+    )
+    score = Score(
+        name="accuracy",
+        title="Accuracy on real images",
+        value=value,
+        error=float(np.sqrt(value * (1 - value) / len(test))),
+        baselines=(
+            Baseline("chance", 1 / len(labels)),
+            Baseline("constant answer", float((test.labels == commonest).mean())),
+            Baseline("nearest image", float((test.labels == train.labels[near_N]).mean())),
+        ),
+        published=published(model.system, model.model, None, "official", "accuracy"),
+    )
+    return {
+        "split": None,
+        "num_pictures": len(test),
+        "num_recordings": None,
+        "num_heard": 0,
+        "labels": labels,
+        "scores": (score,),
+        "confusion_LL": confusion_LL,
+        "by_label": by_label(labels, confusion_LL),
+        "by_speaker": (),
+        "samples": (),
+        "data": (images.data,),
+        "judge": {"name": model.name, **model.weights},
+    }

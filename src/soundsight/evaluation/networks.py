@@ -1,0 +1,136 @@
+"""What draws and what judges, from ONNX or from PyTorch weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight.errors import ModelError, UnknownNameError
+from soundsight.folder import ModelFolder, read_folder, resolve, verify_weights
+from soundsight.generator import WEIGHTS, Generator, open_session
+from soundsight.pipeline import AudioToImage
+
+__all__ = ["Judge", "draw_pictures", "engine", "load_judge", "load_pipeline"]
+
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+Judge = Callable[[UInt8], Float32]
+"""Pictures (B, C, H, W) uint8 to logits (B, L)."""
+
+_BATCH = 250
+
+
+def engine(model: ModelFolder) -> str:
+    """What runs a model, with its version."""
+    name = "onnxruntime" if WEIGHTS in model.weights else "torch"
+    return f"{name} {version(name)}"
+
+
+def load_pipeline(model: ModelFolder) -> AudioToImage:
+    """The pipeline of a generator: ONNX where the folder has it, else PyTorch.
+
+    Raises:
+        ModelError: The folder holds no generator that runs.
+        MissingExtraError: It holds PyTorch weights only, and PyTorch is not installed.
+    """
+    if WEIGHTS in model.weights:
+        return AudioToImage(Generator(model))
+    from soundsight.errors import require
+
+    require("torch", "train", f"{model.path} has no {WEIGHTS}, and evaluation with PyTorch weights")
+    from soundsight.export.generator import TorchGenerator
+
+    # Called in the same way; the pipeline asks for no more than that.
+    return AudioToImage(cast(Generator, TorchGenerator(model.path)))
+
+
+def draw_pictures(
+    pipe: AudioToImage, features_RFN: Float32, rows_P: NDArray[np.int64], noise_PD: Float32
+) -> Iterator[UInt8]:
+    """Pictures of P pairs, in order, in batches: (B, C, H, W) uint8, the levels that a file would keep.
+
+    Args:
+        pipe: The model.
+        features_RFN: Features of the recordings.
+        rows_P: Recording of each pair.
+        noise_PD: Noise of each pair.
+    """
+
+    def draw(start: int) -> UInt8:
+        rows = rows_P[start : start + _BATCH]
+        images_BCHW = pipe.generator(features_RFN[rows], noise_PD[start : start + _BATCH])
+        return (images_BCHW * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+    # ONNX Runtime lets go of the interpreter's lock; PyTorch brings its own threads.
+    workers = (os.cpu_count() or 1) if type(pipe.generator) is Generator else 1
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            yield from pool.map(draw, range(0, len(rows_P), _BATCH))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def load_judge(
+    name_or_folder: str | Path, num_labels: int, image_shape: tuple[int, int, int]
+) -> tuple[ModelFolder, Judge]:
+    """A classifier of pictures.
+
+    Raises:
+        UnknownNameError: There is no such model.
+        ModelError: It is no judge, or it judges other pictures or other labels.
+    """
+    try:
+        folder = resolve(name_or_folder)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"no judge '{name_or_folder}'; train one with 'soundsight train lenet5' and name its folder with --judge"
+        ) from error
+    model = read_folder(folder, verify=False)
+    if model.features is not None:
+        raise ModelError(
+            f"{model.path}: '{model.name}' makes pictures and cannot judge them; choose a judge, like lenet5"
+        )
+    shape = (model.image.channels, model.image.height, model.image.width)
+    if shape != image_shape:
+        raise ModelError(f"the judge {model.path} reads pictures of {shape}, the model makes {image_shape}")
+    if len(model.labels or ()) != num_labels:
+        raise ModelError(
+            f"the judge {model.path} knows {len(model.labels or ())} labels, the model's data {num_labels}"
+        )
+    return model, _run_onnx(model) if WEIGHTS in model.weights else _run_torch(model)
+
+
+def _run_onnx(model: ModelFolder) -> Judge:
+    verify_weights(model, [WEIGHTS])
+    session = open_session(model, os.cpu_count() or 1)
+
+    def judge(images_BCHW: UInt8) -> Float32:
+        batches = np.split(images_BCHW, range(_BATCH, len(images_BCHW), _BATCH))
+        try:
+            logits = [
+                session.run(["logits"], {"image": batch.astype(np.float32) / np.float32(255)})[0] for batch in batches
+            ]
+        except Exception as error:  # ONNX Runtime's errors share no base class of their own
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{model.path}: {WEIGHTS} cannot be run as a judge ({reason})") from error
+        return np.concatenate(logits)
+
+    return judge
+
+
+def _run_torch(model: ModelFolder) -> Judge:
+    from soundsight.errors import require
+
+    require("torch", "train", f"the judge {model.path} has no {WEIGHTS}, and PyTorch weights")
+    from soundsight.export.compare import torch_runner
+    from soundsight.export.weights import load_system
+
+    run = torch_runner(load_system(model.path)[1])
+    return lambda images_BCHW: run({"image": images_BCHW.astype(np.float32) / np.float32(255)})[0]

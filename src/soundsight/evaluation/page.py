@@ -1,0 +1,124 @@
+"""A report as one HTML file that asks nothing of the network: pictures are inside, and no script runs."""
+
+from __future__ import annotations
+
+import math
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+from itertools import groupby
+from string import Template
+
+from soundsight.evaluation.report import OURS, Group, Report, Sample, shown_groups
+from soundsight.picture import encode
+
+__all__ = ["render"]
+
+
+def render(report: Report) -> str:
+    """The page."""
+    template = Template((files("soundsight.evaluation") / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"{report.model}: evaluation"),
+        subtitle=escape(report.subtitle),
+        notes="\n".join(f'<p class="warn">{escape(note)}</p>' for note in report.notes),
+        scores=_scores(report),
+        pictures=_pictures(report),
+        confusion=_confusion(report),
+        groups=_groups("By label", report.by_label) + _groups("By speaker", report.by_speaker),
+        command=escape(report.command),
+        facts=_facts(report),
+    )
+
+
+def _scores(report: Report) -> str:
+    """A column for each score; one that a baseline reaches is marked, and in words below."""
+    head = "".join(f'<th scope="col">{escape(score.title)}</th>' for score in report.scores)
+    rows = []
+    for name, values in report.rows():
+        ours = ' class="ours"' if name == OURS else ""
+        cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+        rows.append(f'<tr{ours}><th scope="row">{escape(name)}</th>{cells}</tr>')
+    lines = []
+    for score in report.scores:
+        if score.reached_by:
+            others = escape(", ".join(score.reached_by))
+            lines.append(f'<p class="warn">* {escape(score.title)}: reached without a model by {others}.</p>')
+        if score.published:
+            lines.append(f'<p class="soft">Published: {escape(score.published.source)}.</p>')
+    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    note = f'<p class="soft">{escape(report.error_note)}</p>'
+    return f'<div class="scroll">{table}</div>\n{note}{"".join(lines)}'
+
+
+def _pictures(report: Report) -> str:
+    """Random pictures in one list per label."""
+    if not report.samples:
+        return ""
+    parts = [
+        "<h2>Pictures</h2>",
+        f'<p class="soft">Drawn at random with seed {report.seed}, not picked. Outlined: what the judge misread.</p>',
+    ]
+    for label, samples in groupby(report.samples, key=lambda sample: sample.label):
+        items = "".join(_picture(sample) for sample in samples)
+        parts.append(f'<h3>{escape(label)}</h3>\n<ul class="pictures">{items}</ul>')
+    return "\n".join(parts)
+
+
+def _picture(sample: Sample) -> str:
+    png = b64encode(encode(sample.image_HWC, "png", {})).decode()
+    height, width = sample.image_HWC.shape[:2]
+    right = sample.label == sample.decision
+    alt = escape(f"Picture made from {sample.sound}, which says {sample.label}; read as {sample.decision}")
+    read = "" if right else f"<br><b>read as {escape(sample.decision)}</b>"
+    return (
+        f"<li{'' if right else ' class=wrong'}>"
+        f'<img src="data:image/png;base64,{png}" width="{width}" height="{height}" alt="{alt}">'
+        f"{escape(sample.sound)}{read}</li>"
+    )
+
+
+def _confusion(report: Report) -> str:
+    """Counts, shaded by their share of the row."""
+    head = "".join(f'<th scope="col">{escape(label)}</th>' for label in report.labels)
+    rows = []
+    for label, counts in zip(report.labels, report.confusion_LL.tolist(), strict=True):
+        total = max(1, sum(counts))
+        cells = "".join(
+            f'<td style="--share:{count / total:.3f}">{count:,}</td>' if count else '<td class="zero">0</td>'
+            for count in counts
+        )
+        rows.append(f'<tr><th scope="row">{escape(label)}</th>{cells}</tr>')
+    return (
+        '<div class="scroll"><table class="confusion"><caption>Number of pictures. '
+        "Row: what the picture should show. Column: what the judge read.</caption>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _groups(title: str, groups: Sequence[Group]) -> str:
+    if not groups:
+        return ""
+    shown, left_out = shown_groups(groups)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(g.name)}</th><td>{_percent(g.accuracy)}</td><td>{g.num_pictures:,}</td></tr>'
+        for g in shown
+    )
+    more = f"; the {len(shown)} lowest of {len(groups)}, all are in report.json" if left_out else ""
+    return (
+        f'<div class="scroll"><table><caption>{title}{more}</caption><thead><tr><td></td>'
+        f'<th scope="col">accuracy</th><th scope="col">pictures</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.2f} %"
+
+
+def _facts(report: Report) -> str:
+    return "\n".join(f"<dt>{escape(name)}</dt><dd>{_lines(values)}</dd>" for name, values in report.facts())
+
+
+def _lines(values: Iterable[str]) -> str:
+    return "<br>".join(escape(value) for value in values)

@@ -1,0 +1,169 @@
+"""The test pairs of a model: real test recordings paired with the labels of real test images, as its recipe says.
+
+Żelaszczyk & Mańdziuk (2021), section 4: train and test are paired separately, in the same way; a picture is made for
+each test pair from its spectrogram. For MNIST and many-to-one pairing that is 10,000 pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import registry
+from soundsight.config import Recipe, parse_recipe
+from soundsight.datasets.info import DatasetInfo
+from soundsight.datasets.pairing import Pairs, many_to_one, one_to_one
+from soundsight.datasets.splits import Split, make_split
+from soundsight.datasets.types import ImageSet, SoundSet
+from soundsight.errors import DatasetError, ModelError, RecipeError
+from soundsight.folder import ModelFolder
+
+__all__ = ["Data", "Images", "Sounds", "load_images", "load_sounds", "pair", "recipe_of"]
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set as used: what a report says of it.
+
+    Attributes:
+        name: Module in ``datasets``.
+        title: Its full name.
+        licence: Its licence.
+        attribution: Whom the licence asks to name.
+        num_train: Items that trained.
+        num_test: Items that test.
+        sha256: Of the contents of all items, in their order.
+    """
+
+    name: str
+    title: str
+    licence: str
+    attribution: str
+    num_train: int
+    num_test: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """Real images: ``train`` for the baselines, ``test`` for the labels and the ceiling."""
+
+    train: ImageSet
+    test: ImageSet
+    info: DatasetInfo
+    data: Data
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sounds:
+    """Recordings, the split that tests, and how many of the test recordings the model has heard in training."""
+
+    sounds: SoundSet
+    split: Split
+    num_heard: int
+    info: DatasetInfo
+    data: Data
+
+
+def recipe_of(model: ModelFolder) -> Recipe:
+    """The recipe that a model was trained by.
+
+    Raises:
+        ModelError: The folder does not say, or says what this version does not understand.
+    """
+    table = model.training.get("recipe")
+    if not isinstance(table, dict):
+        raise ModelError(f"{model.path}: config.json does not say what the model was trained on (training.recipe)")
+    try:
+        return parse_recipe(table)
+    except RecipeError as error:
+        raise ModelError(f"{model.path}: training.recipe in config.json: {error}") from error
+
+
+def load_images(recipe: Recipe, root: Path) -> Images:
+    """The image data set of a recipe.
+
+    Raises:
+        DatasetError: It is absent or damaged.
+        UnknownNameError: There is no such data set.
+    """
+    name = recipe.data.images
+    component = registry.find("datasets", name)
+    train, test = (component.load(root / name, train=part) for part in (True, False))
+    digest = hashlib.sha256()
+    for part in (train, test):
+        digest.update(part.images_NHW)
+        digest.update(part.labels)
+    data = _data(name, component.INFO, len(train), len(test), digest.hexdigest())
+    return Images(train, test, component.INFO, data)
+
+
+def load_sounds(model: ModelFolder, recipe: Recipe, split: str | None, root: Path) -> Sounds:
+    """The recordings of a recipe and their split.
+
+    Args:
+        model: The model.
+        recipe: Its recipe.
+        split: Another split than the recipe's.
+        root: Folder of the data sets.
+
+    Raises:
+        DatasetError: The data set is absent, or not the one that the model was trained on.
+        ModelError: The recipe names no recordings.
+        UnknownNameError: There is no such data set, split or speaker.
+    """
+    name = recipe.data.sounds
+    if name is None:
+        raise ModelError(f"{model.path}: its recipe names no recordings (data.sounds), there is nothing to test it on")
+    component = registry.find("datasets", name)
+    sounds: SoundSet = component.load(root / name)
+    # The seed that drew the split for training; any other would test on recordings that trained.
+    own = make_split(sounds, recipe.data.split, seed=recipe.train.seed)
+    _check_counts(model, name, own)
+    used = own if split is None else make_split(sounds, split, seed=recipe.train.seed)
+    num_heard = len(np.intersect1d(used.test, own.train))
+    digest = _fingerprint(sounds.paths)
+    return Sounds(
+        sounds, used, num_heard, component.INFO, _data(name, component.INFO, len(used.train), len(used.test), digest)
+    )
+
+
+def pair(recipe: Recipe, image_labels: Int64, sound_labels: Int64, seed: int) -> Pairs:
+    """Test pairs, in the way in which the recipe pairs for training."""
+    draw = {"many-to-one": many_to_one, "one-to-one": one_to_one}[recipe.data.pairing]
+    return draw(image_labels, sound_labels, np.random.Generator(np.random.Philox(seed)))
+
+
+def _check_counts(model: ModelFolder, name: str, split: Split) -> None:
+    """Refuse a data set that splits otherwise than it did in training: another version, or recordings added."""
+    for part, rows in (("train", split.train), ("test", split.test)):
+        expected = model.training.get(f"{part}_recordings")
+        if expected is not None and expected != len(rows):
+            raise DatasetError(
+                f"{model.path} was trained where {name} has {expected} {part} recordings; here it has {len(rows)}: "
+                "another version of the data, whose test recordings may have trained the model"
+            )
+
+
+def _fingerprint(paths: Sequence[Path]) -> str:
+    """SHA-256 over names and contents."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            contents = path.read_bytes()
+        except OSError as error:
+            raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(contents).digest())
+    return digest.hexdigest()
+
+
+def _data(name: str, info: Any, num_train: int, num_test: int, sha256: str) -> Data:
+    return Data(name, info.title, info.licence, info.attribution, num_train, num_test, sha256)

@@ -1,0 +1,236 @@
+"""The result of an evaluation, complete: scores, baselines, pictures, and all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight.evaluation.protocol import Data
+from soundsight.evaluation.published import Published
+
+__all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "shown_groups"]
+
+FORMAT_VERSION = 1
+OURS = "this model"
+# Speech Commands has thousands of speakers.
+_SHOWN_GROUPS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A score that needs no model.
+
+    Attributes:
+        name: What was scored.
+        value: Its score.
+        ceiling: It is what real data reach, not what a model should beat.
+    """
+
+    name: str
+    value: float
+    ceiling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number with what it must be read beside.
+
+    Attributes:
+        name: Of the metric.
+        title: In words.
+        value: 0 to 1; a diversity may be above 1.
+        error: Standard error over test recordings, where these are what was drawn; None where it cannot be told.
+        baselines: The same score without the model.
+        published: The paper's number, where there is one for the same data and split.
+    """
+
+    name: str
+    title: str
+    value: float
+    error: float | None = None
+    baselines: tuple[Baseline, ...] = ()
+    published: Published | None = None
+
+    @property
+    def reached_by(self) -> tuple[str, ...]:
+        """Baselines that score as well without the model; where there is one, the score says nothing."""
+        return tuple(b.name for b in self.baselines if not b.ceiling and b.value >= self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Accuracy of a part of the pictures: of a label, or of a speaker."""
+
+    name: str
+    accuracy: float
+    num_pictures: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A picture, drawn at random.
+
+    Attributes:
+        image_HWC: (H, W, C) uint8.
+        label: What it should show.
+        decision: What the judge reads.
+        sound: Name of the recording.
+    """
+
+    image_HWC: NDArray[np.uint8]
+    label: str
+    decision: str
+    sound: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """All of an evaluation.
+
+    Attributes:
+        model: Name of the model.
+        system: The published system it is an instance of.
+        summary: The card's first line.
+        split: Which recordings tested; None for a judge.
+        seed: Of the pairs, the noise and the choice of samples.
+        num_pictures: Pictures judged.
+        num_recordings: Test recordings; None for a judge.
+        num_heard: Test recordings that the model was trained on; above 0 the scores are no test.
+        labels: Names of the L labels.
+        scores: With their baselines.
+        confusion_LL: (L, L) int64; row the label, column what the judge read.
+        by_label: Accuracy of each label.
+        by_speaker: Accuracy of each speaker.
+        samples: Random pictures, label by label.
+        data: Data sets with their fingerprints.
+        judge: Name and SHA-256 of the judge.
+        weights: File name to SHA-256 of the model's weights.
+        versions: Of what ran.
+        command: What printed this.
+        date: Day, UTC.
+        seconds: Wall-clock time.
+    """
+
+    model: str
+    system: str
+    summary: str
+    split: str | None
+    seed: int
+    num_pictures: int
+    num_recordings: int | None
+    num_heard: int
+    labels: tuple[str, ...]
+    scores: tuple[Score, ...]
+    confusion_LL: NDArray[np.int64]
+    by_label: tuple[Group, ...]
+    by_speaker: tuple[Group, ...]
+    samples: tuple[Sample, ...]
+    data: tuple[Data, ...]
+    judge: dict[str, str]
+    weights: dict[str, str]
+    versions: dict[str, str]
+    command: str
+    date: str
+    seconds: float
+
+    @property
+    def subtitle(self) -> str:
+        """What was tested on what, in one line."""
+        if self.split is None:
+            return f"{self.system}, a judge, on {self.num_pictures:,} real test images"
+        return (
+            f"{self.system}: {self.num_pictures:,} pictures from {self.num_recordings:,} test recordings "
+            f"(split '{self.split}', seed {self.seed}), read by {self.judge['name']}"
+        )
+
+    @property
+    def error_note(self) -> str:
+        """What the ± is."""
+        over = "test images" if self.split is None else "test recordings"
+        return f"±: standard error over {over}"
+
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """The table of scores: the model, the published number, the baselines; a cell for each score."""
+        names = list(dict.fromkeys(baseline.name for score in self.scores for baseline in score.baselines))
+        beside = [{b.name: number(score, b.value) for b in score.baselines} for score in self.scores]
+        papers = [number(score, score.published.value) if score.published else "–" for score in self.scores]
+        return [
+            (OURS, [_ours(score) for score in self.scores]),
+            ("published", papers),
+            *((name, [values.get(name, "–") for values in beside]) for name in names),
+        ]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know before the numbers."""
+        if not self.num_heard:
+            return ()
+        return (
+            f"{self.num_heard:,} of the {self.num_recordings:,} test recordings trained this model: "
+            "the scores are no test of it.",
+        )
+
+    def facts(self) -> list[tuple[str, list[str]]]:
+        """What else is needed to repeat it, as names and lines."""
+        return [
+            ("Model", [self.summary, *_hashes(self.weights)] if self.summary else _hashes(self.weights)),
+            ("Judge", [self.judge["name"], *_hashes({k: v for k, v in self.judge.items() if k != "name"})]),
+            *(
+                (
+                    data.title,
+                    [
+                        f"{data.num_train:,} train, {data.num_test:,} test; SHA-256 of the contents {data.sha256}",
+                        f"{data.licence}; {data.attribution}",
+                    ],
+                )
+                for data in self.data
+            ),
+            ("Versions", [", ".join(f"{name} {number}" for name, number in self.versions.items())]),
+            ("Date and time taken", [f"{self.date}, {self.seconds:g} s"]),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, without the pictures."""
+        table: dict[str, Any] = {"format_version": FORMAT_VERSION}
+        for name in self.__dataclass_fields__:
+            table[name] = getattr(self, name)
+        table["scores"] = {score.name: {**_plain(score), "reached_by": list(score.reached_by)} for score in self.scores}
+        table["confusion"] = table.pop("confusion_LL").tolist()
+        for name in ("by_label", "by_speaker", "data"):
+            table[name] = [_plain(item) for item in table[name]]
+        table["notes"] = list(self.notes)
+        table["samples"] = [{"label": s.label, "read_as": s.decision, "sound": s.sound} for s in self.samples]
+        return table
+
+
+def _plain(item: Any) -> dict[str, Any]:
+    """A dataclass as JSON values; what could not be computed is null, never a stand-in number."""
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(item).items()
+    }
+
+
+def number(score: Score, value: float) -> str:
+    """A value as text: accuracies in per cent, others as they are."""
+    return f"{100 * value:.2f} %" if "accuracy" in score.name else f"{value:.3f}"
+
+
+def _ours(score: Score) -> str:
+    error = "" if score.error is None else f" ± {100 * score.error:.2f}"
+    return number(score, score.value) + error + (" *" if score.reached_by else "")
+
+
+def shown_groups(groups: Sequence[Group]) -> tuple[list[Group], int]:
+    """All groups where they are few, else those of lowest accuracy, and how many are left out."""
+    if len(groups) <= _SHOWN_GROUPS:
+        return list(groups), 0
+    return sorted(groups, key=lambda group: group.accuracy)[:_SHOWN_GROUPS], len(groups) - _SHOWN_GROUPS
+
+
+def _hashes(weights: Mapping[str, str]) -> list[str]:
+    return [f"{name}, SHA-256 {digest}" for name, digest in weights.items()]

@@ -1,0 +1,182 @@
+"""One trial of a generator: pictures of test recordings, judged, and what needs no model judged in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import noise
+from soundsight.errors import DatasetError, ModelError
+from soundsight.evaluation.baselines import images_of_labels, mean_image, nearest
+from soundsight.evaluation.networks import Judge, draw_pictures
+from soundsight.evaluation.protocol import Images, Sounds, load_images, load_sounds, pair, recipe_of
+from soundsight.evaluation.report import Sample
+from soundsight.folder import ModelFolder
+from soundsight.metrics import diversity
+from soundsight.pipeline import AudioToImage
+
+__all__ = ["Outcome", "Trial", "Watch", "baselines", "choose", "load_trial", "run", "samples_of"]
+
+UInt8 = NDArray[np.uint8]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Watch = Callable[[int, int], None]
+"""Told how many pictures of how many are done."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """What a model is tested on: P pairs of R test recordings and real test images.
+
+    Attributes:
+        images: Real images.
+        sounds: Recordings and their split.
+        features_RFN: (R, F, N) of the test recordings.
+        rows_P: (P,) test recording of each pair.
+        labels_P: (P,) label of each pair.
+        images_P: (P,) test image of each pair.
+        labels: Names of the L labels.
+        seed: Of all that is drawn.
+    """
+
+    images: Images
+    sounds: Sounds
+    features_RFN: Float32
+    rows_P: Int64
+    labels_P: Int64
+    images_P: Int64
+    labels: tuple[str, ...]
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.labels_P)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """What came of a trial's P pairs.
+
+    Attributes:
+        decisions_P: (P,) label that the judge read.
+        spread: Within-class pixel spread.
+        kept: Some of the pictures, (C, H, W) uint8, by pair.
+    """
+
+    decisions_P: Int64
+    spread: float
+    kept: dict[int, UInt8]
+
+
+def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: int, root: Path) -> Trial:
+    """Read the data of a model's recipe and pair them.
+
+    Raises:
+        DatasetError, ModelError, UnknownNameError: As ``protocol`` says.
+    """
+    recipe = recipe_of(model)
+    images, sounds = load_images(recipe, root), load_sounds(model, recipe, split, root)
+    labels = model.labels or sounds.info.classes
+    for data in (sounds.info, images.info):
+        if len(data.classes) != len(labels):
+            raise DatasetError(
+                f"{model.path} was trained on {len(labels)} labels, {data.name} has {len(data.classes)}: other data"
+            )
+    pairs = pair(recipe, images.test.labels, sounds.sounds.labels[sounds.split.test], seed)
+    return Trial(
+        images=images,
+        sounds=sounds,
+        features_RFN=_features(pipe, sounds, sounds.split.test),
+        rows_P=pairs.sounds,
+        labels_P=images.test.labels[pairs.images],
+        images_P=pairs.images,
+        labels=labels,
+        seed=seed,
+    )
+
+
+def _features(pipe: AudioToImage, sounds: Sounds, rows: Int64) -> Float32:
+    return pipe.extract(sounds.sounds.load(rows, sample_rate_hz=pipe.sample_rate_hz))
+
+
+def choose(trial: Trial, num_samples: int) -> list[int]:
+    """Random pairs, ``num_samples`` of each label where it has so many, label by label."""
+    rng = _rng(trial.seed, 1)
+    rows = [np.flatnonzero(trial.labels_P == label) for label in np.unique(trial.labels_P)]
+    return [int(i) for row in rows for i in rng.permutation(row)[:num_samples]]
+
+
+def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: Watch | None = None) -> Outcome:
+    """Draw a picture of each pair with its own noise, and judge it as it would be saved, in 256 levels.
+
+    Args:
+        pipe: The model.
+        judge: The judge.
+        trial: The pairs.
+        keep: Pairs whose pictures are kept.
+        watch: Called after each batch.
+
+    Raises:
+        ModelError: A network failed.
+    """
+    noise_PD = noise.draw(trial.seed, len(trial), pipe.folder.latent_size)
+    spread, decisions, done = diversity.Metric(len(trial.labels)), [], 0
+    kept: dict[int, UInt8] = {}
+    for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD):
+        after = done + len(images_BCHW)
+        decisions.append(_decide(judge, images_BCHW))
+        spread.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
+        kept |= {i: images_BCHW[i - done] for i in keep if done <= i < after}
+        done = after
+        if watch is not None:
+            watch(done, len(trial))
+    return Outcome(np.concatenate(decisions), spread.compute(), kept)
+
+
+def baselines(pipe: AudioToImage, judge: Judge, trial: Trial) -> dict[str, Outcome]:
+    """What a constant picture, the nearest training recording and real test images score.
+
+    The constant is the mean training image. The nearest recording, by the Euclidean distance of features, answers with
+    a random training image of its label.
+    """
+    images, sounds = trial.images, trial.sounds
+    constant_1CHW = mean_image(images.train.images_NHW)[None, None]
+    constant_P = np.repeat(_decide(judge, constant_1CHW), len(trial))
+    near_R = nearest(trial.features_RFN, _features(pipe, sounds, sounds.split.train))
+    near_P = sounds.sounds.labels[sounds.split.train][near_R][trial.rows_P]
+    shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
+    shown, real = images.train.images_NHW[shown_P][:, None], images.test.images_NHW[trial.images_P][:, None]
+    return {
+        "constant picture": Outcome(constant_P, 0.0, {}),
+        "nearest recording": Outcome(_decide(judge, shown), diversity.spread(shown / 255, trial.labels_P), {}),
+        "real images": Outcome(_decide(judge, real), diversity.spread(real / 255, trial.labels_P), {}),
+    }
+
+
+def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample, ...]:
+    """The pictures of some pairs, with what they are."""
+    paths = trial.sounds.sounds.paths
+    return tuple(
+        Sample(
+            np.ascontiguousarray(np.moveaxis(outcome.kept[i], 0, 2)),
+            trial.labels[trial.labels_P[i]],
+            trial.labels[outcome.decisions_P[i]],
+            paths[trial.sounds.split.test[trial.rows_P[i]]].stem,
+        )
+        for i in rows
+    )
+
+
+def _decide(judge: Judge, images_BCHW: UInt8) -> Int64:
+    logits_BL = judge(images_BCHW)
+    if not np.isfinite(logits_BL).all():
+        raise ModelError("the judge's logits hold NaN or infinity")
+    decisions_B: Int64 = logits_BL.argmax(axis=1)
+    return decisions_B
+
+
+def _rng(seed: int, purpose: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, purpose])))

@@ -1,0 +1,7 @@
+"""A trained model as ONNX, checked against PyTorch on real inputs before it is saved."""
+
+from soundsight.export.convert import to_onnx
+from soundsight.export.exporter import ExportReport, export
+from soundsight.export.weights import load_system
+
+__all__ = ["ExportReport", "export", "load_system", "to_onnx"]

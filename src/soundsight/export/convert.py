@@ -1,0 +1,103 @@
+"""A PyTorch system to the bytes of an ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["as_function", "to_onnx"]
+
+Float32 = NDArray[np.float32]
+
+# Known to ONNX Runtime 1.20, the oldest that soundsight takes.
+_OPSET = 20
+
+
+class _Generator(nn.Module):
+    """``generate`` as ``forward``, with the names of the ONNX inputs."""
+
+    def __init__(self, system: nn.Module) -> None:
+        super().__init__()
+        self.system = system
+
+    def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+        noise = features.new_zeros(len(features), 0) if noise is None else noise
+        image: Tensor = self.system.generate(features, noise)  # type: ignore[operator]
+        return image
+
+
+def as_function(module: nn.Module, inputs: Iterable[str]) -> nn.Module:
+    """A module whose ``forward`` takes ``inputs``: a generator's ``generate``, or a judge as it is."""
+    return module.eval() if "image" in inputs else _Generator(module).eval()
+
+
+def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
+    """An ONNX file of a system in evaluation mode.
+
+    Args:
+        module: A generator or a judge.
+        examples: An array for each input, with at least two items: ``features`` (B, F, N) and, where the system takes
+            it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge.
+
+    Returns:
+        The file: batch size free, batch normalisation folded, without names of files and lines of source. A
+        generator's output is ``image``; a judge's are ``logits`` and ``features``.
+    """
+    with _quiet():
+        program = torch.onnx.export(
+            as_function(module, examples),
+            tuple(torch.from_numpy(array) for array in examples.values()),
+            input_names=list(examples),
+            output_names=["logits", "features"] if "image" in examples else ["image"],
+            opset_version=_OPSET,
+            dynamo=True,
+            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    del proto.graph.value_info[:]
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = "batch"
+    proto.graph.name = "model"
+    onnx.checker.check_model(proto, full_check=True)
+    contents: bytes = proto.SerializeToString(deterministic=True)
+    return contents
+
+
+def _strip(message: Any) -> None:
+    """Remove what the exporter notes about the source: file names, lines of code, names of classes."""
+    for field in ("metadata_props", "doc_string"):
+        if field in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(field)
+    for descriptor, value in message.ListFields():
+        if descriptor.message_type is not None:
+            for item in [value] if hasattr(value, "ListFields") else value:
+                _strip(item)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what PyTorch's exporter says about itself: operators of packages that are not here, deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,157 @@
+"""Load, convert, compare, save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import audio, noise, registry
+from soundsight.datasets.info import data_root
+from soundsight.errors import DatasetError, ModelError, OutputError, RecipeError
+from soundsight.export.compare import difference, milliseconds, onnx_runner, torch_runner
+from soundsight.export.convert import to_onnx
+from soundsight.export.weights import load_system
+from soundsight.files import replace_file
+from soundsight.folder import ModelFolder, read_folder, write_folder
+from soundsight.training.data import front_end
+
+__all__ = ["TOLERANCE", "ExportReport", "export"]
+
+Float32 = NDArray[np.float32]
+
+ONNX = "model.onnx"
+TOLERANCE = 1e-4
+"""Largest difference from PyTorch in a picture of [0, 1]; for other outputs, in units of their largest value."""
+_NUM_INPUTS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written, and how it compares with PyTorch.
+
+    Attributes:
+        path: The ONNX file.
+        num_bytes: Its size.
+        num_parameters: Numbers in the PyTorch model.
+        inputs: What both were run on.
+        num_inputs: How many of them.
+        max_difference: Largest absolute difference of an output over all batch sizes; see ``TOLERANCE``.
+        onnx_ms: Milliseconds per picture with ONNX Runtime, one by one.
+        torch_ms: The same with PyTorch.
+    """
+
+    path: Path
+    num_bytes: int
+    num_parameters: int
+    inputs: str
+    num_inputs: int
+    max_difference: float
+    onnx_ms: float
+    torch_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def export(
+    folder: str | Path,
+    *,
+    out: Path | None = None,
+    sounds: Sequence[Path] | None = None,
+    data: Path | None = None,
+) -> ExportReport:
+    """Convert a model folder's PyTorch weights to ONNX, check the result, and save it.
+
+    Args:
+        folder: Model folder with ``model.safetensors``.
+        out: Where to: a name that ends in ``.onnx`` for the file alone, else a folder that becomes a model folder
+            without PyTorch weights. None adds ``model.onnx`` to ``folder`` and its hash to the config.
+        sounds: Recordings to check on; None takes those of the data set that the model was trained on.
+        data: Folder of the data sets; None is ``data_root()``.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ModelError: The folder is damaged, its tensors are not the system's, or ONNX and PyTorch disagree.
+        DatasetError: There is nothing real to check on.
+        AudioError: One of ``sounds`` cannot be used.
+        OutputError: The result cannot be written.
+    """
+    model, module = load_system(folder)
+    inputs, what = _inputs(model, sounds, data_root() if data is None else data)
+    contents = to_onnx(module, {name: array[:2] for name, array in inputs.items()})
+    run_onnx, run_torch = onnx_runner(contents), torch_runner(module)
+    gap = difference(run_onnx, run_torch, inputs)
+    if not gap <= TOLERANCE:  # NaN included
+        raise ModelError(f"{model.path}: ONNX and PyTorch differ by {gap:.2g} (allowed {TOLERANCE:g}); not saved")
+    return ExportReport(
+        path=_save(model, contents, out),
+        num_bytes=len(contents),
+        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        inputs=what,
+        num_inputs=_NUM_INPUTS,
+        max_difference=gap,
+        onnx_ms=milliseconds(run_onnx, inputs),
+        torch_ms=milliseconds(run_torch, inputs),
+    )
+
+
+def _inputs(model: ModelFolder, sounds: Sequence[Path] | None, root: Path) -> tuple[dict[str, Float32], str]:
+    """Real inputs of a model, and what they are."""
+    data = model.training.get("recipe", {}).get("data", {})
+    if model.features is None:
+        name = data.get("images", "mnist")
+        images_NHW = registry.find("datasets", name).load(root / name, train=False).images_NHW[:_NUM_INPUTS]
+        return {"image": images_NHW[:, None].astype(np.float32) / 255}, f"test images of {name}"
+    try:
+        extract, options = front_end(model.features)
+    except RecipeError as error:
+        raise ModelError(f"{model.path}: {str(error).replace('in the recipe', 'in config.json')}") from error
+    if sounds is not None:
+        clips = [audio.condition(audio.decode(path, sample_rate_hz=options.sample_rate_hz)) for path in sounds]
+        what = "the recordings given"
+    else:
+        what, clips = _recordings(data.get("sounds"), root, options.sample_rate_hz)
+    if not clips:
+        raise DatasetError("export checks the result on real recordings, and none were given")
+    features_BFN = extract([clips[i % len(clips)] for i in range(_NUM_INPUTS)], options)
+    if not model.latent_size:
+        return {"features": features_BFN}, what
+    return {"features": features_BFN, "noise": noise.draw(0, _NUM_INPUTS, model.latent_size)}, what
+
+
+def _recordings(name: str | None, root: Path, sample_rate_hz: int) -> tuple[str, list[audio.Clip]]:
+    """Recordings of the data set that a model was trained on, spread over it."""
+    hint = "name some to check the export on: --sounds FILE"
+    if name is None:
+        raise DatasetError(f"the model does not say what recordings it was trained on; {hint}")
+    try:
+        recordings = registry.find("datasets", name).load(root / name)
+        rows = np.linspace(0, len(recordings) - 1, _NUM_INPUTS).round().astype(np.int64)
+        return f"recordings of {name}", recordings.load(rows, sample_rate_hz=sample_rate_hz)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; or {hint}") from error
+
+
+def _save(model: ModelFolder, contents: bytes, out: Path | None) -> Path:
+    """Write the file where ``out`` says; returns its path."""
+    if out is None:
+        kept: dict[str, bytes | Path] = {name: model.path / name for name in model.weights}
+        return write_folder(model, {**kept, ONNX: contents}).path / ONNX
+    if out.suffix == ".onnx":
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(out, contents)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
+        return out
+    if (out / "config.json").exists() and read_folder(out, verify=False).weights.keys() - {ONNX}:
+        raise OutputError(f"{out}: a model folder with other weights; choose a new folder")
+    return write_folder(replace(model, path=out), {ONNX: contents}).path / ONNX

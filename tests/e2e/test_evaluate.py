@@ -1,0 +1,228 @@
+"""``soundsight evaluate`` on real data: its numbers against scikit-learn and plain NumPy, its files, its messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+from sklearn.neighbors import KNeighborsClassifier
+
+from fitted_models import LATENT, SHARPNESS, mean_images, ridge, write_models
+from onnx_models import write_generator
+from soundsight import noise
+from soundsight.cli import main
+from soundsight.datasets import fsdd, mnist
+from soundsight.datasets.pairing import many_to_one
+from soundsight.datasets.splits import make_split
+from soundsight.features import logmel
+from soundsight.folder import read_folder, write_folder
+
+
+@pytest.fixture(scope="module")
+def models(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Folders of a generator and a judge that are fitted in closed form."""
+    generator, judge = write_models(data_root, tmp_path_factory.mktemp("models"))
+    return str(generator), str(judge)
+
+
+@pytest.fixture
+def evaluate(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the command in an empty folder; returns exit code, stdout, stderr."""
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(data_root))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> tuple[int, str, str]:
+        code = main(["evaluate", *args])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+def by_hand(root: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, decisions, labels of the nearest recordings and speakers, computed without our evaluation."""
+    sounds, test = fsdd.load(root / "fsdd"), mnist.load(root / "mnist", train=False)
+    split = make_split(sounds, "random", seed=0)
+    train_x, test_x = (
+        logmel.extract(sounds.load(rows, sample_rate_hz=8000), logmel.Config()).reshape(len(rows), -1)
+        for rows in (split.train, split.test)
+    )
+    rng = np.random.Generator(np.random.Philox(seed))
+    rows = many_to_one(test.labels, sounds.labels[split.test], rng).sounds
+    weights, means = ridge(train_x, sounds.labels[split.train]), mean_images(root)
+    logits = SHARPNESS * (test_x @ weights[:-1] + weights[-1])[rows]
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    pattern = np.random.default_rng(0).normal(0, 0.05, (LATENT, 784))
+    images = np.clip(shares @ means + noise.draw(seed, len(rows), LATENT) @ pattern, 0, 1)
+    decisions = KNeighborsClassifier(1).fit(means, np.arange(10)).predict(np.round(images * 255) / 255)
+    near = KNeighborsClassifier(1).fit(train_x, sounds.labels[split.train]).predict(test_x)[rows]
+    return test.labels, decisions, near, np.array(sounds.speakers)[split.test][rows]
+
+
+def test_the_numbers_are_those_of_an_independent_computation(evaluate, models, data_root: Path) -> None:
+    generator, judge = models
+    code, out, _ = evaluate(generator, "--judge", judge, "--seed", "3", "--json")
+    assert code == 0
+    report = json.loads(out)
+    labels, decisions, near, speakers = by_hand(data_root, seed=3)
+    right = labels == decisions
+    assert report["num_pictures"] == 10_000
+    assert report["num_recordings"] == 200
+    # A picture between two mean images may be read either way.
+    assert report["scores"]["accuracy"]["value"] == pytest.approx(right.mean(), abs=5e-4)
+    assert np.abs(np.array(report["confusion"]) - confusion_matrix(labels, decisions)).sum() <= 10
+    for group in report["by_speaker"]:
+        assert group["accuracy"] == pytest.approx(right[speakers == group["name"]].mean(), abs=2e-3)
+    for i, group in enumerate(report["by_label"]):
+        assert group["num_pictures"] == (labels == i).sum()
+        assert group["accuracy"] == pytest.approx(right[labels == i].mean(), abs=2e-3)
+    baselines = {b["name"]: b["value"] for b in report["scores"]["accuracy"]["baselines"]}
+    assert baselines["chance"] == 0.1
+    test = mnist.load(data_root / "mnist", train=False)
+    centroid = KNeighborsClassifier(1).fit(mean_images(data_root), np.arange(10))
+    assert baselines["real images"] == pytest.approx(
+        (centroid.predict(test.images_NHW.reshape(-1, 784) / 255) == test.labels).mean(), abs=1e-3
+    )
+    # Right recordings are shown as real images, of which the judge reads so many.
+    assert baselines["nearest recording"] == pytest.approx((near == labels).mean() * baselines["real images"], abs=0.02)
+    constant = centroid.predict(
+        mnist.load(data_root / "mnist", train=True).images_NHW.reshape(-1, 784).mean(0)[None] / 255
+    )
+    assert baselines["constant picture"] == pytest.approx((labels == constant).mean())
+    spread = {b["name"]: b["value"] for b in report["scores"]["diversity"]["baselines"]}
+    assert spread["constant picture"] == 0
+    assert spread["real images"] == 1
+    assert spread["nearest recording"] == pytest.approx(1, abs=0.1)
+
+
+def test_one_seed_gives_one_report(evaluate, models) -> None:
+    generator, judge = models
+
+    def report(seed: str) -> dict[str, Any]:
+        code, out, _ = evaluate(generator, "--judge", judge, "--json", "--seed", seed)
+        assert code == 0
+        return {key: value for key, value in json.loads(out).items() if key not in ("seconds", "date")}
+
+    first, again, other = report("0"), report("0"), report("1")
+    assert first == again
+    assert other["samples"] != first["samples"]
+    assert other["confusion"] != first["confusion"]
+    assert other["scores"]["accuracy"]["value"] == pytest.approx(first["scores"]["accuracy"]["value"], abs=0.05)
+
+
+def test_the_report_is_written_and_shown(evaluate, models, tmp_path: Path) -> None:
+    generator, judge = models
+    code, out, err = evaluate(generator, "--judge", judge, "--samples", "3")
+    assert (code, err) == (0, "")
+    folder = tmp_path / "reports" / "fitted-random"
+    assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "samples.png"}
+    report = json.loads((folder / "report.json").read_text())
+    for shown in ("published", "94.20 %", "chance", "nearest recording", "real images", "theo"):
+        assert shown in out, shown
+    assert f"{100 * report['scores']['accuracy']['value']:.2f} %" in out
+    assert len(report["samples"]) == 30
+    page = (folder / "report.html").read_text()
+    assert page.count("<img ") == 30
+    assert report["command"] in page
+    # The fitted classifier is no better than the nearest recording, and must be marked.
+    if report["scores"]["accuracy"]["reached_by"]:
+        assert "reached without a model by nearest recording" in out
+
+
+def test_recordings_that_trained_are_told(evaluate, models) -> None:
+    generator, judge = models
+    code, out, _ = evaluate(generator, "--judge", judge, "--split", "speaker:theo", "--out", "theo")
+    assert code == 0
+    report = json.loads(Path("theo/report.json").read_text())
+    sounds = report["num_recordings"]
+    assert sounds == 500
+    assert 400 < report["num_heard"] < 500
+    assert "trained this model" in out
+    assert report["scores"]["accuracy"]["published"] is None
+    assert [group["name"] for group in report["by_speaker"]] == ["theo"]
+
+
+def test_pytorch_is_not_needed(models, data_root: Path, tmp_path: Path) -> None:
+    generator, judge = models
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxscript', 'safetensors', 'accelerate'): sys.modules[name] = None\n"
+        "from soundsight.cli import main\n"
+        f"sys.exit(main(['evaluate', {generator!r}, '--judge', {judge!r}, '--json']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"SOUNDSIGHT_DATA": str(data_root)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["versions"].keys() >= {"onnxruntime", "numpy", "soundsight"}
+
+
+@pytest.mark.slow
+def test_a_judge_is_tested_on_real_images(evaluate, models, data_root: Path) -> None:
+    code, out, _ = evaluate(models[1], "--json")
+    assert code == 0
+    score = json.loads(out)["scores"]["accuracy"]
+    test = mnist.load(data_root / "mnist", train=False)
+    centroid = KNeighborsClassifier(1).fit(mean_images(data_root), np.arange(10))
+    reference = (centroid.predict(test.images_NHW.reshape(-1, 784) / 255) == test.labels).mean()
+    assert score["value"] == pytest.approx(reference, abs=1e-3)
+    # Both are well-known: the share of ones, and the nearest neighbour's 3.09 % error (LeCun et al., 1998).
+    baselines = {b["name"]: b["value"] for b in score["baselines"]}
+    assert baselines["constant answer"] == 0.1135
+    assert baselines["nearest image"] == pytest.approx(0.9691, abs=0.0002)
+    assert score["published"]["value"] == 0.987
+
+
+def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Path) -> None:
+    generator, judge = models
+    (tmp_path / "file").touch()
+    (tmp_path / "running" / "state").mkdir(parents=True)
+    surplus = shutil.copytree(generator, tmp_path / "surplus")
+    (surplus / "other.onnx").touch()
+    changed = shutil.copytree(generator, tmp_path / "changed")
+    (changed / "model.onnx").write_bytes(b"x" + (changed / "model.onnx").read_bytes()[1:])
+    foreign = write_generator(tmp_path / "foreign", training={})
+    model = read_folder(generator)
+    few = replace(model, path=tmp_path / "few", labels=("yes", "no"))
+    write_folder(few, {"model.onnx": Path(generator) / "model.onnx"})
+    before = sorted(tmp_path.rglob("*"))
+    cases = {
+        ("nothing",): "no 'nothing' in models",
+        (generator, "--judge", judge, "--split", "weekly"): "no split 'weekly'",
+        (generator, "--judge", judge, "--split", "speaker:thea"): "no speaker 'thea'; known: jackson",
+        (generator, "--judge", judge, "--data", "empty"): "mnist: no train-images",
+        (generator, "--judge", "nobody"): "no judge 'nobody'; train one",
+        (generator, "--judge", generator): "cannot judge them",
+        (judge, "--split", "random"): "leave --split out",
+        (generator, "--judge", judge, "--seed", "-1"): "a seed is",
+        (generator, "--judge", judge, "--samples", "1000"): "number of samples",
+        (generator, "--judge", judge, "--out", "file/report"): "file/report",
+        ("running",): "training is not finished",
+        ("surplus",): "other.onnx is not listed",
+        ("changed",): "is not the file",
+        (str(foreign),): "does not say what the model was trained on",
+        ("few", "--judge", judge): "trained on 2 labels, fsdd has 10",
+    }
+    for args, message in cases.items():
+        code, out, err = evaluate(*args)
+        assert (code, out) == (2, ""), args
+        assert err.startswith("soundsight: error: "), args
+        assert err.count("\n") == 1, err
+        assert message in err, (args, err)
+    assert sorted(tmp_path.rglob("*")) == before
