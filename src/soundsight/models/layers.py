@@ -14,5 +14,5 @@ def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Number of trainable scalars."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
+    """Number of scalars that training changes, or changed: frozen copies count as their originals do."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,81 @@
+"""Train, export and evaluate a recipe over seeds and splits; print mean and range, with the baselines beside them.
+
+Finished runs are read, half-finished ones are resumed, so the command can be stopped and repeated at will::
+
+    python benchmarks/results.py aivae-fsdd --splits random
+    python benchmarks/results.py digits --splits random
+    python benchmarks/results.py digits --splits speaker:jackson speaker:nicolas speaker:theo speaker:yweweler
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from soundsight.config import load_recipe
+from soundsight.evaluation.evaluator import evaluate
+from soundsight.export.exporter import export
+from soundsight.training.trainer import train
+
+
+def finished(recipe: str, split: str, seed: int, runs: Path, settings: list[str]) -> Path:
+    """The model folder of one run, trained and exported now if need be."""
+    out = runs / f"{recipe}-{split.removeprefix('speaker:')}-s{seed}"
+    resolved = load_recipe(recipe, [*settings, f"data.split={split}", f"train.seed={seed}"])
+    if not (out / "config.json").is_file():
+        train(resolved, out, resume=True)
+    if not (out / "model.onnx").is_file():
+        export(out)
+    return out
+
+
+def measure(recipe: str, split: str, seed: int, runs: Path, settings: list[str]) -> dict[str, Any]:
+    """Scores of one run and of what needs no model."""
+    folder = finished(recipe, split, seed, runs, settings)
+    report = evaluate(folder, split=split, seed=seed)
+    scores = {score.name: score for score in report.scores}
+    training = json.loads((folder / "config.json").read_text(encoding="utf-8"))["training"]
+    return {
+        "split": split,
+        "seed": seed,
+        "seconds": training["seconds"],
+        **{name: score.value for name, score in scores.items()},
+        **{f"accuracy of {b.name}": b.value for b in scores["accuracy"].baselines},
+    }
+
+
+def summary(rows: list[dict[str, Any]], name: str) -> str:
+    """Mean and range over seeds of the mean over splits."""
+    seeds = sorted({row["seed"] for row in rows})
+    means = [100 * statistics.mean(row[name] for row in rows if row["seed"] == seed) for seed in seeds]
+    return f"{statistics.mean(means):.2f} ({min(means):.2f} to {max(means):.2f}, {len(seeds)} seeds)"
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe")
+    parser.add_argument("--splits", nargs="+", default=["random"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--out", type=Path, help="write all rows as JSON")
+    options = parser.parse_args()
+    rows = []
+    for seed in options.seeds:
+        for split in options.splits:
+            rows.append(measure(options.recipe, split, seed, options.runs, options.settings))
+            print(json.dumps(rows[-1]), flush=True)
+    for name in [key for key in rows[0] if "accuracy" in key]:
+        print(f"{name:<36}{summary(rows, name)} %")
+    worst = min(rows, key=lambda row: row["accuracy"])
+    print(f"worst run: {100 * worst['accuracy']:.2f} % ({worst['split']}, seed {worst['seed']})")
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
