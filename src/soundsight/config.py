@@ -136,7 +136,7 @@ class CardConfig(Strict):
 class Recipe(Strict):
     """One experiment, whole."""
 
-    name: str = Field(default="unnamed", pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(default="unnamed", pattern=r"^[a-z0-9][a-z0-9._-]*$")
     source: str = ""
     """Where the experiment was published."""
     features: dict[str, Any] = {"name": "logmel"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from soundsight.errors import DatasetError, OutputError, RecipeError
+from soundsight.features import logmel
 from soundsight.folder import read_folder
+from soundsight.models import cvae
 from soundsight.training import trainer
 from soundsight.training.trainer import train
 from training_sets import Toy, recipe_for, register, small_root
@@ -233,7 +236,9 @@ def test_a_finished_training_is_a_model_folder_that_says_how_it_was_made(root, t
     seen: list[trainer.Progress] = []
     folder = read_folder(train(recipe, tmp_path / "out", root=root, watch=seen.append))
     assert (folder.name, folder.system, folder.labels) == ("small", "cvae", tuple("0123456789"))
-    assert folder.features == {"name": "logmel"}
+    # Defaults are written out: they may change, a saved model may not.
+    assert folder.features == {"name": "logmel", **asdict(logmel.Config())}
+    assert folder.model == cvae.Config.model_validate(recipe.model.options).model_dump(mode="json")
     facts = folder.training
     assert (facts["pairs"], facts["train_recordings"], facts["test_recordings"]) == (96, 120, 40)
     assert facts["steps"] == 6

@@ -62,8 +62,8 @@ class Config:
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             band = f"{self.low_hz:g} to {self.high_hz:g}"
             raise ValueError(f"the band must lie within 0 and {self.sample_rate_hz / 2:g} Hz, not {band}")
-        if not self.top_db > 0:
-            raise ValueError(f"top_db must be above 0, not {self.top_db:g}")
+        if not 0 < self.top_db < math.inf:
+            raise ValueError(f"top_db must be a number above 0, not {self.top_db:g}")
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

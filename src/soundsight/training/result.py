@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from soundsight.datasets import voices
 from soundsight.datasets.info import DatasetInfo
 from soundsight.folder import ImageShape, ModelFolder, write_folder
 from soundsight.models.layers import count_parameters
+from soundsight.training.data import front_end
 from soundsight.training.system import System
 
 __all__ = ["save_model"]
@@ -43,11 +45,11 @@ def save_model(
         path=out,
         name=recipe.name,
         system=recipe.model.system,
-        features=None if system.features_shape is None else dict(recipe.features),
+        features=None if system.features_shape is None else _features(recipe),
         latent_size=system.latent_size,
         image=ImageShape(channels, height, width),
         labels=tuple(labels),
-        model=recipe.model.options,
+        model=_options(recipe),
         training={
             "recipe": recipe.model_dump(mode="json"),
             "parameters": count_parameters(module),
@@ -69,3 +71,15 @@ def save_model(
     )
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
     return write_folder(folder, {"model.safetensors": weights})
+
+
+def _options(recipe: Recipe) -> dict[str, Any]:
+    """All options of the system, those left at their defaults too: defaults may change, a saved model may not."""
+    component: Any = registry.find("models", recipe.model.system)
+    options: dict[str, Any] = component.Config.model_validate(recipe.model.options).model_dump(mode="json")
+    return options
+
+
+def _features(recipe: Recipe) -> dict[str, Any]:
+    """All options of the front end, for the same reason."""
+    return {"name": recipe.features.get("name", "logmel"), **asdict(front_end(recipe.features)[1])}
