@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from soundsight.config import load_recipe
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.export.exporter import export
+from soundsight.folder import read_folder, write_folder
 from soundsight.training.trainer import train
 
 
@@ -54,6 +56,13 @@ def summary(rows: list[dict[str, Any]], name: str) -> str:
     return f"{statistics.mean(means):.2f} ({min(means):.2f} to {max(means):.2f}, {len(seeds)} seeds)"
 
 
+def note(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    """Write a score on a model's card; the weights stay as they are."""
+    model = read_folder(folder)
+    card = {**model.card, "scores": {**model.card["scores"], name: f"{summary(rows, 'accuracy')} %"}}
+    write_folder(replace(model, card=card), {weights: folder / weights for weights in model.weights})
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,6 +72,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, help="write all rows as JSON")
+    parser.add_argument(
+        "--card", type=Path, metavar="FOLDER", help="note the accuracy on the card of this model folder"
+    )
     options = parser.parse_args()
     rows = []
     for seed in options.seeds:
@@ -73,6 +85,8 @@ def main() -> None:
         print(f"{name:<36}{summary(rows, name)} %")
     worst = min(rows, key=lambda row: row["accuracy"])
     print(f"worst run: {100 * worst['accuracy']:.2f} % ({worst['split']}, seed {worst['seed']})")
+    if options.card:
+        note(options.card, f"accuracy, {'random split' if options.splits == ['random'] else 'unseen speakers'}", rows)
     if options.out:
         options.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 

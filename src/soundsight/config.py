@@ -78,7 +78,7 @@ class DataConfig(Strict):
     """``random`` (90/10 over recordings), ``official`` or ``speaker:NAME`` (that speaker is the test set)."""
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
-    """Synthetic speakers added to the training recordings (spoken by espeak-ng, and flite where installed)."""
+    """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
 
 
 class ModelConfig(BaseModel):

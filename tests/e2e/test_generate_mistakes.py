@@ -57,6 +57,14 @@ def test_a_bad_sound(generate: Generate, name: str, tmp_path: Path) -> None:
     assert err[-1] == "soundsight: 1 of 2 sounds could not be used"
 
 
+def test_a_format_that_is_not_written(generate: Generate, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.wav")
+    check_error(*generate(good, "-o", tmp_path / "seven.gif"), ".gif is not written here")
+    assert files(tmp_path) == ["good.wav"]
+    (tmp_path / "old.gif").mkdir()  # a folder that is there is taken at its word
+    assert generate(good, "-o", tmp_path / "old.gif")[0] == 0
+
+
 def test_names_that_are_no_file(generate: Generate, tmp_path: Path) -> None:
     for name in ("x" * 5000, "a\x1b[31m\n.wav", "b\udcff.wav"):
         code, out, err = generate(name, "-o", tmp_path / "out")

@@ -94,17 +94,18 @@ def test_the_voices_of_flite_differ():
 
 
 @needs_espeak
+@needs_flite
 def test_drawn_speakers_are_those_of_their_generator_and_differ():
     first, second, other = (voices.draw(24, generator(seed)) for seed in (0, 0, 1))
     assert first == second != other
     assert len(set(first)) == 24
     assert all(0.7 <= voice.pace <= 1.25 and 15 <= voice.pitch < 85 for voice in first)
     assert len({voice.name for voice in first}) > 10
-    engines = {voice.engine for voice in first}
-    assert engines == ({"espeak-ng", "flite"} if shutil.which("flite") else {"espeak-ng"})
+    assert [voice.engine for voice in first] == ["espeak-ng", "espeak-ng", "espeak-ng", "flite"] * 6
 
 
 @needs_espeak
+@needs_flite
 def test_drawn_speakers_can_speak_and_sound_different():
     rows = voices.speak(voices.draw(8, generator(3)), ["eight"], sample_rate_hz=RATE_HZ)
     spectra = []
@@ -126,14 +127,16 @@ def test_every_accent_and_variant_speaks():
 
 def test_without_espeak_the_line_says_how_to_go_on(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(DatasetError, match=r"apt install espeak-ng.*data\.voices=0"):
+    with pytest.raises(DatasetError, match=r"need espeak-ng: apt install espeak-ng.*data\.voices=0"):
         voices.draw(1, generator(0))
     assert voices.draw(0, generator(0)) == []
 
 
-def test_without_flite_all_speak_espeak(monkeypatch):
+def test_without_flite_nobody_is_replaced_in_silence(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: "/bin/espeak-ng" if name == "espeak-ng" else None)
-    assert {voice.engine for voice in voices.draw(12, generator(0))} == {"espeak-ng"}
+    assert len(voices.draw(3, generator(0))) == 3
+    with pytest.raises(DatasetError, match=r"need flite: apt install espeak-ng flite"):
+        voices.draw(4, generator(0))
 
 
 def test_an_engine_that_is_gone_is_one_line(monkeypatch):

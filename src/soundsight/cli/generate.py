@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 _SUFFIXES = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg", ".npy": "npy"}
+# Pictures elsewhere; a folder of such a name is nobody's wish.
+_FOREIGN = {".avif", ".bmp", ".gif", ".heic", ".mp4", ".npz", ".pdf", ".svg", ".tif", ".tiff"}
 _MANY = 20
 
 
@@ -90,6 +92,8 @@ def generate(
 def _target(out: Path, is_folder: bool, wanted: str | None) -> tuple[bool, Any]:
     """Whether OUT is a file, and the format: what OUT ends in must be what was asked for."""
     told = _SUFFIXES.get(out.suffix.lower())
+    if out.suffix.lower() in _FOREIGN and not is_folder and not out.is_dir():
+        raise OutputError(f"{out}: {out.suffix} is not written here; choose png, webp, jpg or npy, or name a folder")
     if told is None or is_folder or out.is_dir():
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out}: a file; expected a folder, or the name of a picture such as seven.png")

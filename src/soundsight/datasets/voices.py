@@ -1,4 +1,4 @@
-"""Synthetic speakers for training: digit words spoken by espeak-ng, and by flite where it is installed.
+"""Synthetic speakers for training: digit words spoken by espeak-ng and flite.
 
 Real data have few voices (FSDD: four). These are no substitute, but an option that widens what a model has heard. The
 recordings are made at training time and are stored nowhere.
@@ -59,22 +59,22 @@ class Voice:
 
 
 def draw(num: int, rng: np.random.Generator) -> list[Voice]:
-    """``num`` different speakers; every fourth is flite's where that is installed.
+    """``num`` different speakers, every fourth of them flite's: the same ones on every machine.
 
     Raises:
-        DatasetError: espeak-ng is not installed.
+        DatasetError: An engine is not installed.
     """
-    if num and shutil.which("espeak-ng") is None:
-        raise DatasetError("extra voices need espeak-ng: install it (apt install espeak-ng) or set data.voices=0")
-    has_flite = shutil.which("flite") is not None
     speakers = []
     for i in range(num):
         pace, pitch = float(rng.uniform(0.7, 1.25)), int(rng.integers(15, 85))
-        if has_flite and i % 4 == 3:
+        if i % 4 == 3:
             speakers.append(Voice("flite", str(rng.choice(_FLITE)), pace, pitch))
         else:
             name = f"{rng.choice(_ACCENTS)}+{rng.choice(_VARIANTS)}"
             speakers.append(Voice("espeak-ng", name, pace, pitch))
+    for engine in sorted({voice.engine for voice in speakers}):
+        if shutil.which(engine) is None:
+            raise DatasetError(f"extra voices need {engine}: apt install espeak-ng flite, or set data.voices=0")
     return speakers
 
 
