@@ -30,6 +30,7 @@ def _plan(*paths: str) -> list[str]:
         (["a-1.wav", "b.wav"], ["a-1", "b"]),
         (["a.wav", "a.mp3", "a.wav.flac"], ["a.wav.2", "a.mp3", "a.wav"]),
         ([".wav", "noext"], [".wav", "noext"]),
+        (["-1", "..1"], ["-1", "..1"]),
     ],
 )
 def test_names(paths: list[str], names: list[str]) -> None:

@@ -187,8 +187,9 @@ def test_an_hour_of_sound_stays_within_memory() -> None:
         ({"bins": 4.5}, "bins must be a whole number of at least 1, not 4.5"),
         ({"high_hz": 5000.0}, "within 0 and 4000 Hz, not 60 to 5000"),
         ({"low_hz": 4000.0}, "not 4000 to 4000"),
-        ({"top_db": 0.0}, "top_db must be above 0, not 0"),
-        ({"top_db": math.nan}, "top_db must be above 0, not nan"),
+        ({"top_db": 0.0}, "top_db must be above 0 and finite, not 0"),
+        ({"top_db": math.nan}, "top_db must be above 0 and finite, not nan"),
+        ({"top_db": math.inf}, "top_db must be above 0 and finite, not inf"),
     ],
 )
 def test_wrong_options_are_told(options: dict[str, Any], told: str) -> None:

@@ -31,7 +31,7 @@ def plan(sources: Sequence[Source]) -> list[PurePath]:
     >>> [str(p) for p in plan([Source("", Path("x/a.wav")), Source("", Path("a.mp3")), Source("", Path("b.wav"))])]
     ['a.wav', 'a.mp3', 'b']
     """
-    stems = [source.folder / (PurePath(source.name).stem or source.name) for source in sources]
+    stems = [source.folder / _stem(source.name) for source in sources]
     count = Counter(_key(stem) for stem in stems)
     taken = {key for key, times in count.items() if times == 1 and not _is_part(key, count)}
     # A stem that stands for several sounds names none of them, but `a-1` would still look like a part of `a`.
@@ -50,6 +50,12 @@ def plan(sources: Sequence[Source]) -> list[PurePath]:
         taken.add(_key(candidate))
         names.append(candidate)
     return names
+
+
+def _stem(name: str) -> str:
+    """The name without its suffix; the whole name where only dots would be left, which a path swallows."""
+    stem = PurePath(name).stem
+    return stem if stem.strip(".") else name
 
 
 def _key(path: PurePath) -> str:

@@ -63,7 +63,7 @@ class Config:
             band = f"{self.low_hz:g} to {self.high_hz:g}"
             raise ValueError(f"the band must lie within 0 and {self.sample_rate_hz / 2:g} Hz, not {band}")
         if not 0 < self.top_db < math.inf:
-            raise ValueError(f"top_db must be a number above 0, not {self.top_db:g}")
+            raise ValueError(f"top_db must be above 0 and finite, not {self.top_db:g}")
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:
