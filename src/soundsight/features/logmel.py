@@ -7,9 +7,7 @@ below the clip's own peak, cut at ``-top_db`` and mapped to [0, 1].
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
@@ -22,13 +20,13 @@ __all__ = ["Config", "extract", "mel_filters"]
 
 Float32 = NDArray[np.float32]
 
-# Frames per FFT call: the arrays of a block should about fit into the second-level cache.
-_BLOCK_FRAMES = 256
+# Frames per FFT call: the arrays of a block should about fit into the second-level cache, and its products with the
+# filters stay below the size (64³ multiplications) from which OpenBLAS starts threads of its own, which get in the way.
+_BLOCK_FRAMES = 192
 # Clips are taken together until they have this many frames: short ones share the fixed cost of each NumPy call.
 _GROUP_FRAMES = 4096
 # Beyond this many frames (40 s) the resizing weights are not kept as one matrix: for an hour it would take 70 MB.
 _DENSE_FRAMES = 4096
-_MAX_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +76,9 @@ def extract(clips: Sequence[Clip], config: Config) -> Float32:
     """
     assert all(clip.sample_rate_hz == config.sample_rate_hz for clip in clips), "resample before extracting"
     out_BFN = np.empty((len(clips), config.bins, config.frames), np.float32)
-
-    def work(groups: Sequence[slice]) -> None:
-        workspace = _Workspace(config)
-        for group in groups:
-            _extract_group(clips[group], config, workspace, out_BFN[group])
-
-    groups = _groups([_num_frames(clip, config) for clip in clips])
-    num_threads = min(_MAX_THREADS, os.cpu_count() or 1, len(groups))
-    if num_threads > 1:
-        # NumPy lets go of the interpreter during the work, so threads share it well.
-        with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(work, [groups[i::num_threads] for i in range(num_threads)]))
-    else:
-        work(groups)
+    workspace = _Workspace(config)
+    for group in _groups([_num_frames(clip, config) for clip in clips]):
+        _extract_group(clips[group], config, workspace, out_BFN[group])
     # Rounding leaves levels some 1e-7 outside.
     return np.clip(out_BFN, 0, 1, out=out_BFN)
 
@@ -181,8 +168,8 @@ def _to_decibels(mel_XF: Float32, ends: NDArray[np.intp], config: Config) -> Non
     peaks = np.maximum(np.maximum.reduceat(mel_XF.reshape(-1), starts * config.bins), np.float32(1e-20))
     np.divide(mel_XF, np.repeat(peaks, ends - starts)[:, None], out=mel_XF)
     np.maximum(mel_XF, np.float32(10 ** (-config.top_db / 10)), out=mel_XF)
-    np.log10(mel_XF, out=mel_XF)
-    np.multiply(mel_XF, np.float32(10 / config.top_db), out=mel_XF)
+    np.log(mel_XF, out=mel_XF)  # NumPy vectorises this one, and not log10
+    np.multiply(mel_XF, np.float32(10 / math.log(10) / config.top_db), out=mel_XF)
     np.add(mel_XF, np.float32(1), out=mel_XF)
 
 
