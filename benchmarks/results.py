@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsight.config import load_recipe
+from soundsight.errors import SoundsightError
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.export.exporter import export
 from soundsight.folder import read_folder, write_folder
@@ -92,4 +93,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SoundsightError as error:
+        raise SystemExit(f"error: {error}") from None
