@@ -35,7 +35,10 @@ class System(Protocol):
         ...
 
     def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted; their sum is minimised over ``parameters_of(phase)``."""
+        """Named scalar terms, already weighted; their sum is minimised over ``parameters_of(phase)``.
+
+        A phase may leave tensors in ``batch`` for the phases after it, which see the same batch at the same step.
+        """
         ...
 
     def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:

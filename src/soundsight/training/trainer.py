@@ -24,7 +24,7 @@ from soundsight.training.journal import Journal
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
-from soundsight.training.system import build_system, check_phases
+from soundsight.training.system import System, build_system, check_phases
 
 __all__ = ["Progress", "train"]
 
@@ -42,18 +42,6 @@ class Progress:
     num_steps: int
     epoch: int
     losses: dict[str, float]
-
-
-class _Objective(nn.Module):
-    """The losses of a system as a forward pass, so that accelerate can spread it over processes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = self.module.losses(phase, batch, step)  # type: ignore[operator]
-        return losses
 
 
 def train(
@@ -129,7 +117,6 @@ class _Run:
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
         self.step = int(saved["step"]) if saved else 0
         self._seconds = float(saved["seconds"]) if saved else 0.0
-        self.objective = self.accelerator.prepare(_Objective(self.module))
         self.steps_per_epoch = math.ceil(len(data) / recipe.train.batch_size)
         self.num_steps = recipe.train.epochs * self.steps_per_epoch
         self._journal = Journal(out, self.step)
@@ -159,7 +146,7 @@ class _Run:
         batch = self._share(self.data.batch(self._rows(), self.step))
         # Whatever a system draws itself (dropout) depends on the step, not on what ran before.
         torch.manual_seed(int(stream(self.config.seed, "dropout", self.step).integers(2**63)))
-        losses = _step(self.accelerator, self.objective, self.optimizers, batch, self.step, self.config, self.num_steps)
+        losses = _step(self.accelerator, self.system, self.optimizers, batch, self.step, self.config, self.num_steps)
         self.step += 1
         if self.average is not None:
             self.average.update(self.module, self.step)
@@ -218,7 +205,7 @@ class _Run:
 
 def _step(
     accelerator: Accelerator,
-    objective: nn.Module,
+    system: System,
     optimizers: dict[str, torch.optim.Optimizer],
     batch: dict[str, Tensor],
     step: int,
@@ -234,13 +221,25 @@ def _step(
         optimizer.zero_grad(set_to_none=True)
         # Accelerate's own mixed precision would be one for all trainings of a process.
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            losses = objective(phase, batch, step)
+            losses = system.losses(phase, batch, step)
             total = torch.stack(list(losses.values())).sum()
         accelerator.backward(total)
+        _average_gradients(accelerator, system.parameters_of(phase))
         optimizer.step()
         prefix = f"{phase}." if len(optimizers) > 1 else ""
         named |= {prefix + name: value.detach() for name, value in losses.items()}
     return named
+
+
+def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
+    """Give each gradient its mean over the processes.
+
+    PyTorch's own wrapper expects one backward pass over all weights for each forward pass; adversaries have two.
+    """
+    if accelerator.num_processes > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
 
 
 def _adam(parameters: list[nn.Parameter], options: Optimizer) -> torch.optim.Optimizer:
