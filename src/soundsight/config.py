@@ -74,6 +74,8 @@ class DataConfig(Strict):
     sounds: str | None = None
     images: str = "mnist"
     pairing: Literal["many-to-one", "one-to-one"] = "many-to-one"
+    max_pairs: PositiveInt | None = None
+    """Train on the first so many pairs only, for a quick look."""
     split: str = "random"
     """``random`` (90/10 over recordings), ``official`` or ``speaker:NAME`` (that speaker is the test set)."""
     augment: Augment = Augment()

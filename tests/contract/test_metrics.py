@@ -20,6 +20,7 @@ def inputs(name: str, seed: int = 3, num: int = 60) -> dict[str, np.ndarray]:
         "images": rng.random((num, 1, 6, 6)).astype(np.float32),
         "labels": rng.integers(0, LABELS, num),
         "logits": rng.normal(size=(num, LABELS)).astype(np.float32),
+        "features": rng.normal(size=(num, 7)).astype(np.float32),
     }
     return {key: known[key] for key in registry.find("metrics", name).Metric.inputs}
 
@@ -32,7 +33,7 @@ def score(name: str, batches: list[dict[str, np.ndarray]]) -> Any:
 
 
 def test_the_room_has_components() -> None:
-    assert {"accuracy", "diversity"} <= set(NAMES)
+    assert {"accuracy", "diversity", "feature_diversity"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,6 +33,7 @@ FLOORS = (
     {"pipeline"},
     {"batch"},
     {"evaluation"},
+    {"reproduction"},
     {"cli"},
     {"__init__", "__main__"},
 )

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from sklearn.metrics import confusion_matrix as reference_confusion
 
 from soundsight.datasets import mnist
-from soundsight.metrics import accuracy, diversity
+from soundsight.metrics import accuracy, diversity, feature_diversity
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -115,3 +115,38 @@ def test_spread_of_labels_with_one_picture_each_is_no_number() -> None:
 def test_spread_of_real_test_images_is_the_published_yardstick(data_root: Path) -> None:
     test = mnist.load(data_root / "mnist", train=False)
     assert diversity.spread(test.images_NHW[:, None] / 255.0, test.labels) == pytest.approx(0.156, abs=0.0005)
+
+
+def test_feature_diversity_is_the_mean_standard_deviation_within_classes() -> None:
+    features_BD, labels_B = rng(4).normal(3, 2, (500, 7)), rng(5).integers(0, 4, 500)
+    metric = feature_diversity.Metric(6)  # two labels without a picture
+    metric.update(features_BD, labels_B)
+    plain = np.mean([features_BD[labels_B == label].std(axis=0) for label in range(4)])
+    assert metric.compute() == pytest.approx(plain, rel=1e-12)
+
+
+def test_feature_diversity_ignores_where_a_class_lies_and_follows_the_scale() -> None:
+    features_BD, labels_B = rng(6).normal(size=(80, 5)), rng(7).integers(0, 3, 80)
+
+    def value(features: np.ndarray) -> float:
+        metric = feature_diversity.Metric(3)
+        metric.update(features, labels_B)
+        return metric.compute()
+
+    assert value(features_BD + 9.0 * labels_B[:, None]) == pytest.approx(value(features_BD), rel=1e-9)
+    assert value(-3 * features_BD) == pytest.approx(3 * value(features_BD), rel=1e-9)
+    assert value(np.eye(3)[labels_B]) == 0
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "message"),
+    [
+        (np.zeros((2, 3, 4)), [0, 1], "must be"),
+        (np.full((2, 3), np.inf), [0, 1], "finite"),
+        (np.zeros((2, 3)), [0, 2], "0 to 1"),
+        (np.zeros((2, 3)), [0], "must be"),
+    ],
+)
+def test_feature_diversity_refuses(features: np.ndarray, labels: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        feature_diversity.Metric(2).update(features, labels)

@@ -249,3 +249,13 @@ def test_unknown_names_are_refused(root, tables):
 def test_absent_data_say_how_to_get_them(tmp_path):
     with pytest.raises(DatasetError, match="soundsight datasets prepare mnist"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("pairing", ["many-to-one", "one-to-one"])
+def test_a_quick_look_takes_the_first_pairs_of_all(root, pairing):
+    whole = load(root, data={"pairing": pairing})
+    some = load(root, data={"pairing": pairing, "max_pairs": 7})
+    assert len(some) == some.facts["pairs"] == 7
+    assert torch.equal(some.sounds_P, whole.sounds_P[:7])
+    assert torch.equal(some.images_P, whole.images_P[:7])
+    assert load(root, data={"max_pairs": 10_000}).facts["pairs"] == len(load(root))

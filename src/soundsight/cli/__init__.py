@@ -40,6 +40,7 @@ COMMANDS = {
     "generate": "Turn sounds into pictures.",
     "train": "Train a system from a recipe.",
     "evaluate": "Measure a model and write a report.",
+    "reproduce": "Run what a paper's tables and figures need, and write them with the published numbers beside ours.",
     "export": "Convert a trained model to ONNX and check it.",
     "datasets": "List, prepare and check data sets.",
     "models": "List the models and show their cards.",

@@ -39,6 +39,7 @@ def evaluate(
     ] = None,
     judge: Annotated[str, typer.Option(metavar="MODEL", help="What reads the pictures.")] = "lenet5",
     samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
+    draws: Annotated[int, typer.Option(metavar="N", help="Pictures of each test pair, each with its own noise.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.
@@ -59,7 +60,9 @@ def evaluate(
 
     files.check_writable(out or Path("reports"))
     with bar() as watch:
-        report = run(model, split=split, seed=seed, judge=judge, num_samples=samples, data=data, watch=watch)
+        report = run(
+            model, split=split, seed=seed, judge=judge, num_samples=samples, draws=draws, data=data, watch=watch
+        )
     folder = out or Path(
         "reports", "-".join([report.model, *([report.split.replace(":", "-")] if report.split else [])])
     )

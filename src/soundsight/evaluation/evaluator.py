@@ -26,9 +26,10 @@ from soundsight.evaluation.trial import Outcome, Trial, Watch
 from soundsight.folder import ModelFolder, read_folder, resolve
 from soundsight.metrics.accuracy import confusion_matrix
 
-__all__ = ["MAX_SAMPLES", "evaluate"]
+__all__ = ["MAX_DRAWS", "MAX_SAMPLES", "evaluate"]
 
 MAX_SAMPLES = 100
+MAX_DRAWS = 1000
 
 
 def evaluate(
@@ -38,6 +39,7 @@ def evaluate(
     seed: int = 0,
     judge: str | Path = "lenet5",
     num_samples: int = 10,
+    draws: int = 1,
     data: Path | None = None,
     watch: Watch | None = None,
 ) -> Report:
@@ -49,6 +51,7 @@ def evaluate(
         seed: Of the pairs, the noise and the choice of samples.
         judge: A classifier of pictures, by name or folder.
         num_samples: Random pictures of each label in the report.
+        draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
         data: Folder of the data sets; None is ``data_root()``.
         watch: Called as pictures are done.
 
@@ -66,6 +69,8 @@ def evaluate(
         raise SoundsightError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
     if not 0 <= num_samples <= MAX_SAMPLES:
         raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
+    if not 1 <= draws <= MAX_DRAWS:
+        raise SoundsightError(f"the number of pictures of a pair is 1 to {MAX_DRAWS}, not {draws}")
     model, root = _read(resolve(name_or_folder)), data_root() if data is None else data
     common: dict[str, Any] = {
         "model": model.name,
@@ -74,7 +79,7 @@ def evaluate(
         "seed": seed,
         "weights": model.weights,
         "versions": _versions(model),
-        "command": _command(name_or_folder, split, seed, judge, num_samples, data),
+        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, data),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     if model.features is None:
@@ -83,7 +88,7 @@ def evaluate(
         found = evaluate_judge(model, root)
     else:
         pipe = load_pipeline(model)
-        tested = trial.load_trial(model, pipe, split, seed, root)
+        tested = trial.load_trial(model, pipe, split, seed, root, draws)
         shape = (model.image.channels, model.image.height, model.image.width)
         judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
         rows = trial.choose(tested, num_samples)
@@ -139,6 +144,9 @@ def _scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[st
     def spread(o: Outcome) -> float:
         return o.spread / others["real images"].spread
 
+    def feature_spread(o: Outcome) -> float:
+        return o.feature_spread / others["real images"].feature_spread
+
     def beside(value: Callable[[Outcome], float]) -> tuple[Baseline, ...]:
         return tuple(Baseline(name, value(o), ceiling=name == "real images") for name, o in others.items())
 
@@ -162,7 +170,14 @@ def _scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[st
             None,
             (chance, *beside(by_recording)),
         ),
-        Score("diversity", "Diversity (real = 1)", spread(outcome), None, beside(spread)),
+        Score("diversity", "Diversity in pixels (real = 1)", spread(outcome), None, beside(spread)),
+        Score(
+            "feature_diversity",
+            "Diversity in the judge's features (real = 1)",
+            feature_spread(outcome),
+            None,
+            beside(feature_spread),
+        ),
     )
 
 
@@ -179,7 +194,13 @@ def _versions(model: ModelFolder) -> dict[str, str]:
 
 
 def _command(
-    model: str | Path, split: str | None, seed: int, judge: str | Path, num_samples: int, data: Path | None
+    model: str | Path,
+    split: str | None,
+    seed: int,
+    judge: str | Path,
+    num_samples: int,
+    draws: int,
+    data: Path | None,
 ) -> str:
     """The command line that does the same."""
     parts = ["soundsight", "evaluate", str(model)]
@@ -188,6 +209,7 @@ def _command(
         ("--seed", seed, 0),
         ("--judge", judge, "lenet5"),
         ("--samples", num_samples, 10),
+        ("--draws", draws, 1),
         ("--data", data, None),
     ):
         parts += [] if value == usual else [option, str(value)]

@@ -28,7 +28,7 @@ def evaluate_judge(model: ModelFolder, root: Path) -> dict[str, Any]:
     images = load_images(recipe_of(model), root)
     train, test, labels = images.train, images.test, images.info.classes
     _, judge = load_judge(model.path, len(labels), (1, *test.images_NHW.shape[1:]))
-    decisions_N = judge(test.images_NHW[:, None]).argmax(axis=1)
+    decisions_N = judge(test.images_NHW[:, None])[0].argmax(axis=1)
     confusion_LL = confusion_matrix(test.labels, decisions_N, len(labels))
     value = accuracy(confusion_LL)
     commonest = np.bincount(train.labels).argmax()

@@ -21,8 +21,8 @@ __all__ = ["Judge", "draw_pictures", "engine", "load_judge", "load_pipeline"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
-Judge = Callable[[UInt8], Float32]
-"""Pictures (B, C, H, W) uint8 to logits (B, L)."""
+Judge = Callable[[UInt8], tuple[Float32, Float32]]
+"""Pictures (B, C, H, W) uint8 to logits (B, L) and the features that they are made of (B, D)."""
 
 _BATCH = 250
 
@@ -111,16 +111,18 @@ def _run_onnx(model: ModelFolder) -> Judge:
     verify_weights(model, [WEIGHTS])
     session = open_session(model, os.cpu_count() or 1)
 
-    def judge(images_BCHW: UInt8) -> Float32:
+    def judge(images_BCHW: UInt8) -> tuple[Float32, Float32]:
         batches = np.split(images_BCHW, range(_BATCH, len(images_BCHW), _BATCH))
         try:
-            logits = [
-                session.run(["logits"], {"image": batch.astype(np.float32) / np.float32(255)})[0] for batch in batches
+            answers = [
+                session.run(["logits", "features"], {"image": batch.astype(np.float32) / np.float32(255)})
+                for batch in batches
             ]
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{model.path}: {WEIGHTS} cannot be run as a judge ({reason})") from error
-        return np.concatenate(logits)
+        logits_BL, features_BD = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        return logits_BL, features_BD
 
     return judge
 
@@ -133,4 +135,9 @@ def _run_torch(model: ModelFolder) -> Judge:
     from soundsight.export.weights import load_system
 
     run = torch_runner(load_system(model.path)[1])
-    return lambda images_BCHW: run({"image": images_BCHW.astype(np.float32) / np.float32(255)})[0]
+
+    def judge(images_BCHW: UInt8) -> tuple[Float32, Float32]:
+        logits_BL, features_BD = run({"image": images_BCHW.astype(np.float32) / np.float32(255)})
+        return logits_BL, features_BD
+
+    return judge

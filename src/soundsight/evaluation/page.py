@@ -13,23 +13,38 @@ from string import Template
 from soundsight.evaluation.report import OURS, Group, Report, Sample, shown_groups
 from soundsight.picture import encode
 
-__all__ = ["render"]
+__all__ = ["how", "page", "render"]
 
 
 def render(report: Report) -> str:
-    """The page."""
-    template = Template((files("soundsight.evaluation") / "page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"{report.model}: evaluation"),
-        subtitle=escape(report.subtitle),
-        notes="\n".join(f'<p class="warn">{escape(note)}</p>' for note in report.notes),
-        scores=_scores(report),
-        pictures=_pictures(report),
-        confusion=_confusion(report),
-        groups=_groups("By label", report.by_label) + _groups("By speaker", report.by_speaker),
-        command=escape(report.command),
-        facts=_facts(report),
+    """The page of one evaluation."""
+    groups = _groups("By label", report.by_label) + _groups("By speaker", report.by_speaker)
+    content = (
+        "".join(f'<p class="warn">{escape(note)}</p>\n' for note in report.notes)
+        + f"<h2>Scores</h2>\n{_scores(report)}\n{_pictures(report)}\n"
+        + f"<h2>What was read as what</h2>\n{_confusion(report)}\n"
+        + f'<h2>In detail</h2>\n<div class="columns">\n{groups}\n</div>\n'
+        + how(report.command, report.facts())
     )
+    return page(f"{report.model}: evaluation", report.subtitle, content)
+
+
+def page(title: str, subtitle: str, content: str) -> str:
+    """A page in the style of all reports.
+
+    Args:
+        title: Text.
+        subtitle: Text.
+        content: HTML.
+    """
+    template = Template((files("soundsight.evaluation") / "page.html").read_text(encoding="utf-8"))
+    return template.substitute(title=escape(title), subtitle=escape(subtitle), content=content)
+
+
+def how(command: str, facts: Sequence[tuple[str, list[str]]]) -> str:
+    """The part of a page that says how it was made."""
+    lines = "\n".join(f"<dt>{escape(name)}</dt><dd>{_lines(values)}</dd>" for name, values in facts)
+    return f"<h2>How this was made</h2>\n<pre><code>{escape(command)}</code></pre>\n<dl>\n{lines}\n</dl>\n"
 
 
 def _scores(report: Report) -> str:
@@ -114,10 +129,6 @@ def _groups(title: str, groups: Sequence[Group]) -> str:
 
 def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.2f} %"
-
-
-def _facts(report: Report) -> str:
-    return "\n".join(f"<dt>{escape(name)}</dt><dd>{_lines(values)}</dd>" for name, values in report.facts())
 
 
 def _lines(values: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from soundsight.evaluation.networks import Judge, draw_pictures
 from soundsight.evaluation.protocol import Images, Sounds, load_images, load_sounds, pair, recipe_of
 from soundsight.evaluation.report import Sample
 from soundsight.folder import ModelFolder
-from soundsight.metrics import diversity
+from soundsight.metrics import diversity, feature_diversity
 from soundsight.pipeline import AudioToImage
 
 __all__ = ["Outcome", "Trial", "Watch", "baselines", "choose", "load_trial", "run", "samples_of"]
@@ -63,16 +63,18 @@ class Outcome:
     Attributes:
         decisions_P: (P,) label that the judge read.
         spread: Within-class pixel spread.
+        feature_spread: Within-class spread of the judge's features.
         kept: Some of the pictures, (C, H, W) uint8, by pair.
     """
 
     decisions_P: Int64
     spread: float
+    feature_spread: float
     kept: dict[int, UInt8]
 
 
-def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: int, root: Path) -> Trial:
-    """Read the data of a model's recipe and pair them.
+def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: int, root: Path, draws: int) -> Trial:
+    """Read the data of a model's recipe and pair them, each pair ``draws`` times.
 
     Raises:
         DatasetError, ModelError, UnknownNameError: As ``protocol`` says.
@@ -90,9 +92,9 @@ def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: 
         images=images,
         sounds=sounds,
         features_RFN=_features(pipe, sounds, sounds.split.test),
-        rows_P=pairs.sounds,
-        labels_P=images.test.labels[pairs.images],
-        images_P=pairs.images,
+        rows_P=np.tile(pairs.sounds, draws),
+        labels_P=np.tile(images.test.labels[pairs.images], draws),
+        images_P=np.tile(pairs.images, draws),
         labels=labels,
         seed=seed,
     )
@@ -123,17 +125,20 @@ def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: 
         ModelError: A network failed.
     """
     noise_PD = noise.draw(trial.seed, len(trial), pipe.folder.latent_size)
-    spread, decisions, done = diversity.Metric(len(trial.labels)), [], 0
+    pixels, features = diversity.Metric(len(trial.labels)), feature_diversity.Metric(len(trial.labels))
+    decisions, done = [], 0
     kept: dict[int, UInt8] = {}
     for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD):
         after = done + len(images_BCHW)
-        decisions.append(_decide(judge, images_BCHW))
-        spread.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
+        decisions_B, features_BD = _decide(judge, images_BCHW)
+        decisions.append(decisions_B)
+        pixels.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
+        features.update(features_BD, trial.labels_P[done:after])
         kept |= {i: images_BCHW[i - done] for i in keep if done <= i < after}
         done = after
         if watch is not None:
             watch(done, len(trial))
-    return Outcome(np.concatenate(decisions), spread.compute(), kept)
+    return Outcome(np.concatenate(decisions), pixels.compute(), features.compute(), kept)
 
 
 def baselines(pipe: AudioToImage, judge: Judge, trial: Trial) -> dict[str, Outcome]:
@@ -144,16 +149,24 @@ def baselines(pipe: AudioToImage, judge: Judge, trial: Trial) -> dict[str, Outco
     """
     images, sounds = trial.images, trial.sounds
     constant_1CHW = mean_image(images.train.images_NHW)[None, None]
-    constant_P = np.repeat(_decide(judge, constant_1CHW), len(trial))
+    constant_P = np.repeat(_decide(judge, constant_1CHW)[0], len(trial))
     near_R = nearest(trial.features_RFN, _features(pipe, sounds, sounds.split.train))
     near_P = sounds.sounds.labels[sounds.split.train][near_R][trial.rows_P]
     shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
     shown, real = images.train.images_NHW[shown_P][:, None], images.test.images_NHW[trial.images_P][:, None]
     return {
-        "constant picture": Outcome(constant_P, 0.0, {}),
-        "nearest recording": Outcome(_decide(judge, shown), diversity.spread(shown / 255, trial.labels_P), {}),
-        "real images": Outcome(_decide(judge, real), diversity.spread(real / 255, trial.labels_P), {}),
+        "constant picture": Outcome(constant_P, 0.0, 0.0, {}),
+        "nearest recording": _outcome(judge, shown, trial.labels_P),
+        "real images": _outcome(judge, real, trial.labels_P),
     }
+
+
+def _outcome(judge: Judge, images_PCHW: UInt8, labels_P: Int64) -> Outcome:
+    """What comes of pictures that are there already."""
+    decisions_P, features_PD = _decide(judge, images_PCHW)
+    features = feature_diversity.Metric(int(labels_P.max()) + 1)
+    features.update(features_PD, labels_P)
+    return Outcome(decisions_P, diversity.spread(images_PCHW / 255, labels_P), features.compute(), {})
 
 
 def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample, ...]:
@@ -170,12 +183,13 @@ def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample,
     )
 
 
-def _decide(judge: Judge, images_BCHW: UInt8) -> Int64:
-    logits_BL = judge(images_BCHW)
-    if not np.isfinite(logits_BL).all():
-        raise ModelError("the judge's logits hold NaN or infinity")
+def _decide(judge: Judge, images_BCHW: UInt8) -> tuple[Int64, Float32]:
+    """Labels that the judge reads (B,), and its features (B, D)."""
+    logits_BL, features_BD = judge(images_BCHW)
+    if not (np.isfinite(logits_BL).all() and np.isfinite(features_BD).all()):
+        raise ModelError("the judge's answers hold NaN or infinity")
     decisions_B: Int64 = logits_BL.argmax(axis=1)
-    return decisions_B
+    return decisions_B, features_BD
 
 
 def _rng(seed: int, purpose: int) -> np.random.Generator:

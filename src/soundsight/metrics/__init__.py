@@ -4,7 +4,7 @@ A component is a module with a class ``Metric``:
 
 - ``Metric(num_labels)`` starts empty;
 - ``inputs`` names the arrays that ``update`` takes, in its order and as its keywords: ``images`` (B, C, H, W) in
-  [0, 1], ``labels`` (B,) int64, ``logits`` (B, L);
+  [0, 1], ``labels`` (B,) int64, a judge's ``logits`` (B, L) and ``features`` (B, D);
 - ``update(...)`` adds a batch; how the pictures are cut into batches, and their order, changes nothing;
 - ``compute()`` returns the score as a float, or raises ``ValueError`` where there is nothing to score.
 """

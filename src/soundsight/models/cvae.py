@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from soundsight.losses.kl import kl_divergence, warmup
 from soundsight.losses.reconstruction import bernoulli
-from soundsight.models.layers import reparameterise
+from soundsight.models.layers import Listener, reparameterise
 
 __all__ = ["Config", "System"]
 
@@ -48,32 +48,6 @@ class Config(BaseModel):
     kl_warmup_steps: NonNegativeInt = 500
     variation: PositiveFloat = 0.85
     """Scale of the noise in use: 1 samples the prior; less stays nearer to the middle of the handwritings."""
-
-
-class Listener(nn.Module):
-    """Log-mel (B, 48, 48) → logits of the label (B, L)."""
-
-    def __init__(self, widths: tuple[int, int, int, int], dropout: float, num_labels: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels, kernel = 1, 5
-        for width, stride in zip(widths, (2, 2, 2, 1), strict=True):  # 48 → 24 → 12 → 6 → 6
-            layers += [
-                nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(),
-            ]
-            channels, kernel = width, 3
-        self.convolutions = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(6 * channels, 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, num_labels)
-        )
-
-    def forward(self, features_BFN: Tensor) -> Tensor:
-        maps_BCFN = self.convolutions(features_BFN[:, None])  # (B, C, 6, 6)
-        # The mean over frequency keeps what was when, and forgets how long the speaker's vocal tract is.
-        logits: Tensor = self.head(maps_BCFN.mean(dim=2).flatten(1))
-        return logits
 
 
 class Reader(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["count_parameters", "reparameterise"]
+__all__ = ["Listener", "count_parameters", "reparameterise"]
 
 
 def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -> Tensor:
@@ -16,3 +16,30 @@ def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -
 def count_parameters(module: nn.Module) -> int:
     """Number of scalars that training changes, or changed: frozen copies count as their originals do."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+class Listener(nn.Module):
+    """Log-mel (B, 48, 48) → logits of the label (B, L)."""
+
+    def __init__(self, widths: tuple[int, int, int, int], dropout: float, num_labels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, kernel = 1, 5
+        for width, stride in zip(widths, (2, 2, 2, 1), strict=True):  # 48 → 24 → 12 → 6 → 6
+            layers += [
+                nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            channels, kernel = width, 3
+        self.convolutions = nn.Sequential(*layers)
+        self.head = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(6 * channels, 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, num_labels)
+        )
+
+    def forward(self, features_BFN: Tensor) -> Tensor:
+        """Logits (B, L) of features (B, 48, 48)."""
+        maps_BCFN = self.convolutions(features_BFN[:, None])  # (B, C, 6, 6)
+        # The mean over frequency keeps what was when, and forgets how long the speaker's vocal tract is.
+        logits: Tensor = self.head(maps_BCFN.mean(dim=2).flatten(1))
+        return logits

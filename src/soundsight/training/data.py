@@ -107,11 +107,11 @@ def load_training_data(recipe: Recipe, latent_size: int, root: Path | None = Non
         labels_N=torch.from_numpy(images.labels),
         features_RKFN=None,
         sounds_P=None,
-        images_P=torch.arange(len(images)),
+        images_P=torch.arange(len(images))[: recipe.data.max_pairs],
         augment=recipe.data.augment,
         latent_size=latent_size,
         seed=recipe.train.seed,
-        facts={"pairs": len(images)},
+        facts={"pairs": min(len(images), recipe.data.max_pairs or len(images))},
     )
     if recipe.data.sounds is None:
         return data
@@ -123,10 +123,10 @@ def load_training_data(recipe: Recipe, latent_size: int, root: Path | None = Non
     return replace(
         data,
         features_RKFN=torch.from_numpy(features_RKFN),
-        sounds_P=torch.from_numpy(pairs.sounds),
-        images_P=torch.from_numpy(pairs.images),
+        sounds_P=torch.from_numpy(pairs.sounds)[: recipe.data.max_pairs],
+        images_P=torch.from_numpy(pairs.images)[: recipe.data.max_pairs],
         facts={
-            "pairs": len(pairs),
+            "pairs": min(len(pairs), recipe.data.max_pairs or len(pairs)),
             "train_recordings": len(split.train),
             "test_recordings": len(split.test),
             "synthetic_recordings": len(labels_R) - len(split.train),

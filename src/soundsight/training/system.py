@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from soundsight import registry
 from soundsight.config import ModelConfig, TrainConfig, explain
 from soundsight.errors import RecipeError
 
-__all__ = ["System", "build_system", "check_phases"]
+__all__ = ["System", "build_system", "check_options", "check_phases"]
 
 
 class System(Protocol):
@@ -54,12 +54,23 @@ def build_system(config: ModelConfig, num_labels: int) -> tuple[nn.Module, Syste
         RecipeError: An option that the system does not know, or a value that does not fit.
     """
     component: Any = registry.find("models", config.system)
+    module = component.System(check_options(config), num_labels)
+    return module, cast(System, module)
+
+
+def check_options(config: ModelConfig) -> BaseModel:
+    """A system's options with its defaults, as its ``Config``; nothing is built.
+
+    Raises:
+        UnknownNameError: No such system.
+        RecipeError: An option that the system does not know, or a value that does not fit.
+    """
+    component: Any = registry.find("models", config.system)
     try:
-        options = component.Config.model_validate(config.options)
+        options: BaseModel = component.Config.model_validate(config.options)
     except ValidationError as error:
         raise RecipeError(explain(error, component.Config, prefix="model")) from error
-    module = component.System(options, num_labels)
-    return module, cast(System, module)
+    return options
 
 
 def check_phases(system: System, config: TrainConfig) -> None:

@@ -1,0 +1,165 @@
+"""Which trainings the tables and figures of the 2021 paper need.
+
+Żelaszczyk & Mańdziuk, *Audio-to-Image Cross-Modal Generation*, 2021: Tables 4 and 5, Figures 3 to 8. Every row is
+wanted twice, with the paper's random split and with one speaker left out, and beside each the baseline ``archetype``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from soundsight.config import Recipe, load_recipe
+from soundsight.errors import SoundsightError, UnknownNameError
+from soundsight.registry import unknown
+
+__all__ = ["ALPHAS", "ITEMS", "PAIRINGS", "Pairing", "Run", "Selection", "plan", "select"]
+
+Pairing = Literal["many-to-one", "one-to-one"]
+PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+ALPHAS = (0.2, 0.5, 1.0, 2.0)
+"""Of Table 5."""
+ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "plane")
+"""What can be asked for: the paper's, and the consistency-diversity plane."""
+_MAX_SEEDS = 100
+
+# What makes a run a quick look: fewer pairs and steps, and an average and a warm-up that fit them.
+_QUICK = {
+    "archetype": ["data.max_pairs=6400", "train.epochs=1"],
+    "aivae": ["data.max_pairs=6400", "train.epochs=2", "train.ema=0.98", "model.kl_warmup_steps=50"],
+    "aivaegan": ["data.max_pairs=6400", "train.epochs=1", "train.ema=0.9"],
+}
+_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=8", "aivaegan": "train.epochs=3"}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training.
+
+    Attributes:
+        system: ``aivae``, ``aivaegan`` or the baseline ``archetype``.
+        alpha: Weight of the reconstruction; None where the system has none.
+        pairing: How recordings and pictures are paired.
+        split: ``random`` or ``speaker:NAME``.
+        seed: Of everything drawn.
+        quick: A quick look and no result.
+    """
+
+    system: str
+    alpha: float | None
+    pairing: Pairing
+    split: str
+    seed: int
+    quick: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        alpha = "" if self.alpha is None else f"-alpha-{self.alpha:g}"
+        return f"{self.system}{alpha}-{self.pairing}-{self.split.removeprefix('speaker:')}-s{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """Name in tables and figures."""
+        names = {"aivae": "AIVAE", "aivaegan": "AIVAEGAN", "archetype": "archetype (baseline)"}
+        return names[self.system] + ("" if self.alpha is None else f" α = {self.alpha:g}")
+
+    def recipe(self, settings: Sequence[str] = ()) -> Recipe:
+        """Its recipe, changed by ``KEY=VALUE`` settings of the user; those of the model do not touch the baseline."""
+        if self.system == "archetype":
+            settings = [setting for setting in settings if not setting.startswith("model.")]
+        one_to_one = self.pairing == "one-to-one" and self.system != "archetype"
+        overrides = [f"data.split={self.split}", f"train.seed={self.seed}", f"data.pairing={self.pairing}"]
+        if self.alpha is not None:
+            overrides.append(f"model.alpha={self.alpha}")
+        if self.quick:
+            overrides += _QUICK[self.system]
+            if one_to_one:
+                overrides.append(_QUICK_ONE_TO_ONE[self.system])
+        return load_recipe(f"{self.system}-fsdd{'-one-to-one' if one_to_one else ''}", [*overrides, *settings])
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked for.
+
+    Attributes:
+        items: Of ``ITEMS``.
+        alphas: Of AIVAEGAN.
+        pairings: Both, or one of them.
+        seeds: Of the random split.
+        speakers: Each left out once, with the first seed; empty for the random split alone.
+        quick: A quick look and no result.
+    """
+
+    items: tuple[str, ...]
+    alphas: tuple[float, ...]
+    pairings: tuple[Pairing, ...]
+    seeds: tuple[int, ...]
+    speakers: tuple[str, ...]
+    quick: bool
+
+
+def select(
+    *,
+    only: Iterable[str] = (),
+    alphas: Iterable[float] = (),
+    pairings: Iterable[str] = (),
+    num_seeds: int = 3,
+    speakers: Iterable[str] = (),
+    quick: bool = False,
+) -> Selection:
+    """Check and complete what a user asks for; what is left empty means everything.
+
+    Raises:
+        UnknownNameError: No such table, figure or pairing.
+        SoundsightError: An α below 0, or a number of seeds that is none.
+    """
+    items, chosen = tuple(dict.fromkeys(only)), tuple(dict.fromkeys(pairings))
+    for item in items:
+        if item not in ITEMS:
+            raise UnknownNameError(unknown("the tables and figures", item, list(ITEMS)))
+    for pairing in chosen:
+        if pairing not in PAIRINGS:
+            raise UnknownNameError(unknown("pairings", pairing, list(PAIRINGS)))
+    weights = tuple(sorted(set(alphas)))
+    for alpha in weights:
+        if not 0 <= alpha < float("inf"):
+            raise SoundsightError(f"α weighs the reconstruction: expected a number from 0 up, not {alpha:g}")
+    if not 1 <= num_seeds <= _MAX_SEEDS:
+        raise SoundsightError(f"the number of seeds is 1 to {_MAX_SEEDS}, not {num_seeds}")
+    return Selection(
+        items=items or ITEMS,
+        alphas=weights or ((0.2, 2.0) if quick else ALPHAS),
+        pairings=tuple(p for p in PAIRINGS if p in (chosen or PAIRINGS)),
+        seeds=tuple(range(1 if quick else num_seeds)),
+        speakers=() if quick else tuple(speakers),
+        quick=quick,
+    )
+
+
+def plan(selection: Selection) -> list[Run]:
+    """The trainings that a selection needs, in an order in which early ones already say something.
+
+    The random split of the first seed comes first, for every system, then the left-out speakers, then further seeds.
+    """
+    systems: list[tuple[str, float | None]] = []
+    asked = set(selection.items)
+    if asked & {"table4", "table5", "plane"}:
+        systems.append(("archetype", None))
+    if asked & {"table4", "figure3", "figure4", "figure8", "plane"}:
+        systems.append(("aivae", None))
+    if asked & {"table5", "figure5", "figure6", "figure7", "figure8", "plane"}:
+        systems += [("aivaegan", alpha) for alpha in selection.alphas]
+    first, *others = selection.seeds
+    conditions = [("random", first)]
+    if asked & {"table4", "table5", "plane"}:
+        conditions += [(f"speaker:{name}", first) for name in selection.speakers]
+        conditions += [("random", seed) for seed in others]
+    return [
+        Run(system, alpha, pairing, split, seed, selection.quick)
+        for split, seed in conditions
+        for pairing in selection.pairings
+        for system, alpha in systems
+    ]

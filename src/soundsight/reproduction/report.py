@@ -1,0 +1,259 @@
+"""The report of a reproduction: rows, curves and pictures as ``report.json``, ``report.html`` and PNG."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from soundsight._version import __version__
+from soundsight.errors import OutputError
+from soundsight.evaluation.page import how, page
+from soundsight.files import replace_file
+from soundsight.reproduction.folder import FORMAT_VERSION, PAPER, write_json
+from soundsight.reproduction.results import METRICS, Result, Row, rows, trend
+from soundsight.reproduction.zeroing import Curve
+
+__all__ = ["Figure", "Report", "write"]
+
+_BASELINES = ("chance", "constant picture", "nearest recording", "archetype", "real images")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture of the report.
+
+    Attributes:
+        name: Its file, without suffix.
+        title: Which figure of the paper it stands for, and of what.
+        description: What is to be seen, for those who cannot see it, too.
+        png: The file.
+    """
+
+    name: str
+    title: str
+    description: str
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All of a reproduction.
+
+    Attributes:
+        items: Tables and figures asked for.
+        results: Scores of all runs.
+        curves: Figure 8, by the name of the run.
+        figures: Pictures.
+        missing: Names of runs that are not trained.
+        trained: What training each run took: seconds, steps, date, machine.
+        quick: A quick look and no result.
+        command: What makes this again.
+    """
+
+    items: tuple[str, ...]
+    results: tuple[Result, ...]
+    curves: dict[str, Curve]
+    figures: tuple[Figure, ...]
+    missing: tuple[str, ...]
+    trained: dict[str, dict[str, Any]]
+    quick: bool
+    command: str
+
+    @property
+    def tables(self) -> dict[str, list[Row]]:
+        """Tables 4 and 5, where they were asked for."""
+        systems = {"table4": "aivae", "table5": "aivaegan"}
+        return {item: rows(self.results, system) for item, system in systems.items() if item in self.items}
+
+    @property
+    def claim(self) -> list[str]:
+        """What becomes of the paper's finding that low α is diverse and high α consistent: its halves in sentences."""
+        sentences = []
+        for row_of, wanted, half in (
+            ("accuracy", 1, "Consistency: accuracy over α"),
+            ("diversity", -1, "Diversity in pixels over α"),
+            ("feature_diversity", -1, "Diversity in features over α"),
+        ):
+            by_place: dict[tuple[str, str], list[tuple[float, float]]] = {}
+            for row in rows(self.results, "aivaegan"):
+                place = (row.pairing, row.split)
+                by_place.setdefault(place, []).append((row.alpha or 0.0, row.scores[row_of].mean))
+            for (pairing, split), values in by_place.items():
+                found = trend(values)
+                if found is not None:
+                    holds = "as published" if found * wanted > 0.5 else "not as published"
+                    direction = "rises" if wanted > 0 else "falls"
+                    sentences.append(
+                        f"{half} ({pairing}, {split}): rank correlation {found:+.2f}; published: {direction}; {holds}."
+                    )
+        return sentences
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, without the pictures."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "paper": PAPER,
+            "quick": self.quick,
+            "tables": {name: [row.to_json() for row in table] for name, table in self.tables.items()},
+            "claim": self.claim,
+            "runs": [
+                {
+                    "name": result.run.name,
+                    **{key: value for key, value in asdict(result.run).items() if key != "quick"},
+                    "scores": result.scores,
+                    "baselines": result.baselines,
+                    "training": self.trained.get(result.run.name, {}),
+                }
+                for result in self.results
+            ],
+            "figure8": {name: asdict(curve) for name, curve in self.curves.items()},
+            "figures": [{"name": f.name, "title": f.title, "description": f.description} for f in self.figures],
+            "missing": list(self.missing),
+            "command": self.command,
+            "versions": _versions(),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
+
+
+def write(report: Report, out: Path) -> list[Path]:
+    """Write the report; each file appears whole or not at all.
+
+    Returns:
+        The page, the numbers, and the figures.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    write_json(out / "report.json", report.to_json())
+    pictures = out / "figures"
+    try:
+        pictures.mkdir(exist_ok=True)
+        for figure in report.figures:
+            replace_file(pictures / f"{figure.name}.png", figure.png)
+        replace_file(out / "report.html", render(report).encode())
+    except OSError as error:
+        raise OutputError(f"{out}: the report cannot be written ({error.strerror})") from error
+    return [out / "report.html", out / "report.json", *(pictures / f"{figure.name}.png" for figure in report.figures)]
+
+
+def render(report: Report) -> str:
+    """The page."""
+    notes = []
+    if report.quick:
+        notes.append("A quick look: trained for moments. Nothing here is a result.")
+    if report.missing:
+        notes.append(f"{len(report.missing)} trainings are not finished; the tables are without them.")
+    parts = [f'<p class="warn">{escape(note)}</p>\n' for note in notes]
+    titles = {
+        "table4": "Table 4: AIVAE, accuracy of the judge",
+        "table5": "Table 5: AIVAEGAN, accuracy of the judge by α",
+    }
+    for name, table in report.tables.items():
+        parts.append(f"<h2>{escape(titles[name])}</h2>\n{_table(table)}")
+    if report.claim:
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.claim)
+        parts.append(f"<h2>Do consistency and diversity trade off?</h2>\n<ul>{items}</ul>\n")
+    parts += [_figure(figure) for figure in report.figures]
+    parts += [_curve_table(name, curve) for name, curve in report.curves.items()]
+    facts = [
+        ("Runs", [_trained(name, facts) for name, facts in report.trained.items()]),
+        ("Versions", [", ".join(f"{name} {number}" for name, number in _versions().items())]),
+    ]
+    parts.append(how(report.command, facts))
+    subtitle = "Żelaszczyk & Mańdziuk, Audio-to-Image Cross-Modal Generation, 2021: published numbers and ours"
+    return page("AIVAE and AIVAEGAN, reproduced", subtitle, "".join(parts))
+
+
+def _figure(figure: Figure) -> str:
+    return (
+        f'<h2>{escape(figure.title)}</h2>\n<figure><img class=sheet src="data:image/png;base64,'
+        f'{b64encode(figure.png).decode()}" alt="{escape(figure.description)}">'
+        f'<figcaption class="soft">{escape(figure.description)}</figcaption></figure>\n'
+    )
+
+
+def _table(table: Sequence[Row]) -> str:
+    """A row for each system, pairing and split: published, ours, baselines."""
+    if not table:
+        return '<p class="soft">No run of it is finished.</p>\n'
+    head = ["pairing", "split", "published", "ours", "diversity (pixels)", "diversity (features)"]
+    head += [name for name in _BASELINES if any(name in row.baselines["accuracy"] for row in table)]
+    lines = []
+    for row in table:
+        beside = [
+            _percent(row.baselines["accuracy"][name]) if name in row.baselines["accuracy"] else "–" for name in head[6:]
+        ]
+        cells = [
+            row.pairing,
+            row.split,
+            _published(row),
+            *(_value(row, metric) for metric in METRICS if "rec" not in metric),
+        ]
+        body = "".join(f"<td>{escape(cell)}</td>" for cell in [*cells, *beside])
+        lines.append(f'<tr><th scope="row">{escape(row.title)}</th>{body}</tr>')
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    note = (
+        "Mean over runs, in brackets the lowest and the highest. Diversity: spread of the pictures of one digit, real "
+        "test images = 1. † published for Speech Commands, which are other data."
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr><td></td>{titles}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+        f'</div>\n<p class="soft">{note}</p>\n'
+    )
+
+
+def _published(row: Row) -> str:
+    if row.published:
+        return _percent(row.published.value)
+    return f"{_percent(row.published_elsewhere.value)} †" if row.published_elsewhere and row.split == "random" else "–"
+
+
+def _value(row: Row, metric: str) -> str:
+    value = row.scores[metric]
+    show = _percent if "accuracy" in metric else "{:.2f}".format
+    if value.num_runs == 1:
+        return f"{show(value.mean)} (1 run)"
+    return f"{show(value.mean)} ({show(value.low)} to {show(value.high)}, {value.num_runs} runs)"
+
+
+def _curve_table(name: str, curve: Curve) -> str:
+    """Figure 8 as numbers."""
+    some = [i for i, k in enumerate(curve.num_zeroed) if k % 8 == 0]
+    head = "".join(f'<th scope="col">{curve.num_zeroed[i]}</th>' for i in some)
+    lines = "".join(
+        f'<tr><th scope="row">{title}</th>{"".join(f"<td>{_percent(values[i])}</td>" for i in some)}</tr>'
+        for title, values in (("mean", curve.mean), ("5th percentile", curve.low), ("95th percentile", curve.high))
+    )
+    return (
+        f'<div class="scroll"><table><caption>Figure 8 in numbers, {escape(name)}: accuracy by number of zeroed '
+        f"elements; {curve.num_draws} draws of elements, {curve.num_pictures} pictures each</caption>"
+        f"<thead><tr><td></td>{head}</tr></thead><tbody>{lines}</tbody></table></div>\n"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _trained(name: str, facts: dict[str, Any]) -> str:
+    return (
+        f"{name}: {facts.get('steps', 0):,} steps, {facts.get('seconds', 0) / 60:.1f} min, {facts.get('machine', '')}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "soundsight": __version__,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "numpy": version("numpy"),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }

@@ -1,0 +1,143 @@
+"""Train, resume or read what a plan names, and evaluate it; every step survives an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from soundsight.evaluation import trial
+from soundsight.evaluation.evaluator import evaluate
+from soundsight.evaluation.networks import load_judge, load_pipeline
+from soundsight.export.weights import load_system
+from soundsight.folder import read_folder
+from soundsight.reproduction.folder import read_json, write_json
+from soundsight.reproduction.plan import Run
+from soundsight.reproduction.results import Result, result_of
+from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
+from soundsight.training.claim import claim
+from soundsight.training.trainer import Progress, train
+
+__all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
+
+# Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
+DRAWS = {"many-to-one": 1, "one-to-one": 20}
+_CURVE_DRAWS = 20
+_EVALUATION_SEED = 0
+# Relative cost of a step, and of an evaluation in steps of AIVAE; for the estimate of the time that is left.
+_COST = {"archetype": 0.3, "aivae": 1.0, "aivaegan": 3.5}
+_EVALUATION_COST = 60.0
+_PAIRS = {"many-to-one": 60_000, "one-to-one": 1_800}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One run with what it costs.
+
+    Attributes:
+        run: The run.
+        folder: Its model folder.
+        settings: The user's ``KEY=VALUE`` settings.
+    """
+
+    run: Run
+    folder: Path
+    settings: tuple[str, ...]
+
+    @property
+    def training_cost(self) -> float:
+        """About the number of steps, in steps of AIVAE."""
+        recipe = self.run.recipe(self.settings)
+        pairs = min(_PAIRS[self.run.pairing], recipe.data.max_pairs or math.inf)
+        return _COST[self.run.system] * recipe.train.epochs * math.ceil(pairs / recipe.train.batch_size)
+
+    @property
+    def cost(self) -> float:
+        """Of training and evaluation."""
+        return self.training_cost + _EVALUATION_COST
+
+
+def is_finished(work: Work) -> bool:
+    """Whether the run is trained."""
+    return (work.folder / "config.json").is_file()
+
+
+def ensure(work: Work, root: Path, watch: Callable[[float], None]) -> None:
+    """Train the run, from where it stopped; read it where it is finished.
+
+    Args:
+        work: The run.
+        root: Folder of the data sets.
+        watch: Told how much of its cost is done.
+
+    Raises:
+        RecipeError: The folder holds another training.
+        KeyboardInterrupt: Interrupted; the state is saved.
+    """
+    recipe = work.run.recipe(work.settings)
+    if is_finished(work):
+        claim(work.folder, recipe, resume=True)  # refuses a run of another recipe
+        return
+
+    def tell(progress: Progress) -> None:
+        watch(work.training_cost * progress.step / progress.num_steps)
+
+    train(recipe, work.folder, resume=True, root=root, watch=tell)
+
+
+def evaluated(work: Work, path: Path, root: Path) -> Result:
+    """The scores of a trained run: read where they were computed for these weights, else computed.
+
+    Args:
+        work: The run, finished.
+        path: File that keeps the evaluation.
+        root: Folder of the data sets.
+    """
+    draws, weights = DRAWS[work.run.pairing], read_folder(work.folder).weights
+    kept = read_json(path)
+    if _fits(kept, draws, weights):
+        try:
+            return result_of(work.run, kept["report"])
+        except (KeyError, TypeError, ValueError):  # of an older version
+            pass
+    report = evaluate(work.folder, seed=_EVALUATION_SEED, draws=draws, data=root).to_json()
+    write_json(path, {"draws": draws, "weights": weights, "report": report})
+    return result_of(work.run, report)
+
+
+def curve(work: Work, path: Path, root: Path, *, step: int) -> Curve:
+    """Figure 8 of a trained run, read where it was computed for these weights.
+
+    Args:
+        work: The run, finished.
+        path: File that keeps the curve.
+        root: Folder of the data sets.
+        step: Distance between the values of k.
+    """
+    weights = read_folder(work.folder).weights
+    kept = read_json(path)
+    if _fits(kept, step, weights):
+        try:
+            return curve_of(kept["curve"])
+        except (KeyError, TypeError, AttributeError):
+            pass
+    model, module = load_system(work.folder)
+    tested = trial.load_trial(model, load_pipeline(model), None, _EVALUATION_SEED, root, 1)
+    shape = (model.image.channels, model.image.height, model.image.width)
+    found = zeroing(
+        module,
+        load_judge("lenet5", len(tested.labels), shape)[1],
+        tested.features_RFN,
+        tested.sounds.sounds.labels[tested.sounds.split.test],
+        num_zeroed=range(0, model.latent_size + 1, step),
+        num_draws=_CURVE_DRAWS,
+        seed=_EVALUATION_SEED,
+    )
+    write_json(path, {"draws": step, "weights": weights, "curve": asdict(found)})
+    return found
+
+
+def _fits(kept: Any, draws: int, weights: dict[str, str] | Any) -> bool:
+    return isinstance(kept, dict) and kept.get("draws") == draws and kept.get("weights") == dict(weights)

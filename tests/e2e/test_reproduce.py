@@ -1,0 +1,191 @@
+"""``soundsight reproduce`` as a user calls it: small, interrupted, repeated, asked for the impossible."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from soundsight.cli import main
+from training_sets import small_root
+
+TIMEOUT_S = 300
+SMALL = ["--only", "table5", "--only", "figure7", "--only", "figure8", "--alpha", "0.2", "--pairing", "one-to-one"]
+
+
+@pytest.fixture(scope="module")
+def place(data_root, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("reproduce")
+    small_root(folder / "data", data_root, num_images=200, repetitions=range(20))
+    return folder
+
+
+def environment(place: Path) -> dict[str, str]:
+    return os.environ | {"SOUNDSIGHT_DATA": str(place / "data"), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "soundsight", "reproduce", "aivae-2021", "--quick", *args]
+
+
+def run(place: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*args), cwd=place, env=environment(place), capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+
+
+def report(place: Path, out: str) -> dict:
+    return json.loads((place / out / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(place) -> Path:
+    result = run(place, *SMALL, "--out", "whole")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "report: whole/report.html\n"
+    return place / "whole"
+
+
+@pytest.mark.slow
+def test_a_row_of_table_5_with_its_figures(place, whole):
+    found = report(place, "whole")
+    (row,) = found["tables"]["table5"]
+    assert (row["title"], row["split"], row["scores"]["accuracy"]["num_runs"]) == ("AIVAEGAN α = 0.2", "random", 1)
+    assert {"chance", "constant picture", "nearest recording", "archetype", "real images"} == set(
+        row["baselines"]["accuracy"]
+    )
+    assert row["published_elsewhere"]["value"] == 0.669
+    assert [run["name"] for run in found["runs"]] == [
+        "archetype-one-to-one-random-s0",
+        "aivae-one-to-one-random-s0",
+        "aivaegan-alpha-0.2-one-to-one-random-s0",
+    ]
+    curve = found["figure8"]["aivaegan-alpha-0.2-one-to-one-random-s0"]
+    assert curve["num_zeroed"] == list(range(0, 65, 8))
+    assert curve["num_draws"] == 20
+    # With all elements at 0 every recording gives one picture, and the judge one answer, as often right as it occurs.
+    assert curve["low"][-1] == curve["high"][-1]
+    assert sorted(p.name for p in (whole / "figures").iterdir()) == [
+        "figure7-aivaegan-alpha-0.2-one-to-one-random-s0.png",
+        "figure8-one-to-one.png",
+    ]
+    assert found["command"] == (
+        "soundsight reproduce aivae-2021 --out whole --only table5 --only figure7 --only figure8 --alpha 0.2 "
+        "--pairing one-to-one --quick"
+    )
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_read(place, whole):
+    before = {path: path.stat().st_mtime_ns for path in (whole / "models").rglob("*") if path.is_file()}
+    numbers = report(place, "whole")
+    result = run(place, *SMALL, "--out", "whole", "--finished-only")
+    assert result.returncode == 0, result.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    again = report(place, "whole")
+    assert {key: again[key] for key in again if key != "date"} == {
+        key: numbers[key] for key in numbers if key != "date"
+    }
+
+
+@pytest.mark.slow
+def test_interrupted_it_goes_on_and_ends_with_the_same_numbers(place, whole):
+    state = place / "cut" / "models" / "aivaegan-alpha-0.2-one-to-one-random-s0" / "state" / "state.safetensors"
+    with subprocess.Popen(
+        command(*SMALL, "--out", "cut"), cwd=place, env=environment(place), stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not state.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, err
+    assert "interrupted; the same command goes on" in err
+    assert "Traceback" not in err
+    partly = run(place, *SMALL, "--out", "cut", "--finished-only")
+    assert partly.returncode == 0, partly.stderr
+    assert report(place, "cut")["missing"] == ["aivaegan-alpha-0.2-one-to-one-random-s0"]
+    assert "1 trainings are not finished" in (place / "cut" / "report.html").read_text()
+    assert run(place, *SMALL, "--out", "cut").returncode == 0
+    assert report(place, "cut")["tables"] == report(place, "whole")["tables"]
+
+
+@pytest.fixture
+def inside(place, monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(place / "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["aivae-2022"], "'aivae-2022' is not"),
+        (["aivae-2021", "--only", "table9"], "no 'table9' in the tables and figures"),
+        (["aivae-2021", "--alpha", "-1"], "expected a number from 0 up, not -1"),
+        (["aivae-2021", "--alpha", "much"], "--alpha"),
+        (["aivae-2021", "--seeds", "0"], "the number of seeds is 1 to 100"),
+        (["aivae-2021", "--pairing", "none"], "no 'none' in pairings"),
+        (["aivae-2021", "--set", "model.depth=1"], "unknown key 'model.depth'"),
+        (["aivae-2021", "--set", "model.latent_size=0"], "recipe key 'model.latent_size': "),
+        (["aivae-2021", "--set", "nonsense"], "--set takes key.key=value"),
+        (["aivae-2021", "--data", "nowhere"], "fsdd: no recordings in nowhere/fsdd"),
+        (["aivae-2021", "--out", "taken"], "taken holds other files"),
+        (["aivae-2021", "--out", "taken/file"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing_behind(inside, capsys, args, message):
+    (inside / "taken").mkdir()
+    (inside / "taken" / "file").write_text("mine")
+    before = sorted(path.as_posix() for path in inside.rglob("*"))
+    assert main(["reproduce", *args]) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("soundsight: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert sorted(path.as_posix() for path in inside.rglob("*")) == before
+
+
+def test_a_class_without_recordings_is_one_line(place, inside, monkeypatch, capsys):
+    (inside / "data" / "fsdd").mkdir(parents=True)
+    (inside / "data" / "mnist").symlink_to(place / "data" / "mnist")
+    for path in (place / "data" / "fsdd").glob("[1-9]_*.wav"):
+        (inside / "data" / "fsdd" / path.name).symlink_to(path.resolve())
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(inside / "data"))
+    assert main(["reproduce", "aivae-2021", "--quick", "--out", "out"]) == 2
+    _, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if "error" in line]
+    assert len(errors) == 1
+    assert "class 0" in errors[0] or "digit 0" in errors[0], errors
+
+
+@pytest.mark.slow
+def test_the_quick_version_on_all_of_the_data(data_root, tmp_path):
+    """The whole of it, in minutes on two cores; loose in time, since a machine under load is no failure."""
+    result = subprocess.run(
+        command("--out", "out"),
+        cwd=tmp_path,
+        env=os.environ | {"SOUNDSIGHT_DATA": str(data_root)},
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {name: len(rows) for name, rows in found["tables"].items()} == {"table4": 2, "table5": 4}
+    by_title = {(row["title"], row["pairing"]): row["scores"] for rows in found["tables"].values() for row in rows}
+    # Real, if short: a system that heard nothing would stay at chance, 10 %.
+    assert by_title["AIVAE", "many-to-one"]["accuracy"]["mean"] > 0.3
+    names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
+    for number in range(3, 9):
+        assert any(name.startswith(f"figure{number}-") for name in names)
+    assert any(name.startswith("plane-") for name in names)
