@@ -1,12 +1,13 @@
 """Samples per second of soundsight's trainer beside a plain fp32 PyTorch loop, on the same network and data.
 
-    python benchmarks/training.py [--rounds 3] [--steps 25] [--pairs 12800]
+    python benchmarks/training.py [--recipe aivae-fsdd | aivaegan-fsdd] [--rounds 3] [--steps 25] [--pairs 12800]
 
-The network is AIVAE of Table 1, batch 128, on real MNIST-FSDD pairs. The plain loop is what one writes first: fp32,
-``torch.optim.Adam`` with its defaults, ``TensorDataset`` and ``DataLoader(shuffle=True)`` over tensors in memory. Ours
-is the trainer itself with the recipe ``aivae-fsdd``, the average of the weights included. Each run is a process of its
-own with as many threads; the two take turns, so that both see the same machine, and the median of the ratios counts.
-Prints a table on stderr and one line of JSON on stdout.
+The networks are AIVAE of Table 1 and AIVAEGAN of Table 2, batch 128, on real MNIST-FSDD pairs. The plain loop
+(``plain.py``) is what one writes first: fp32, PyTorch's layers, ``torch.optim.Adam`` with its defaults,
+``TensorDataset`` and ``DataLoader(shuffle=True)`` over tensors in memory. Ours is the trainer itself with the recipe,
+the average of the weights included. Each run is a process of its own with as many threads; the two take turns, so that
+both see the same machine, and the median of the ratios counts. Prints a table on stderr and one line of JSON on stdout
+for each recipe; ends with 1 where a promise is not kept.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from typing import Any
 
 WARM_STEPS = 5
 KINDS = ("plain", "ours")
-# What the project promises.
-MIN_RATIO = 3.0
+# What the project promises: how many times the plain loop's speed.
+MIN_RATIO = {"aivae-fsdd": 3.0, "aivaegan-fsdd": 2.5}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", choices=MIN_RATIO, action="append", help="by default all, one after the other")
     parser.add_argument("--rounds", type=int, default=3, help="how often both are run, in turn")
     parser.add_argument("--steps", type=int, default=25, help=f"timed steps, after {WARM_STEPS} that are not")
     parser.add_argument("--pairs", type=int, default=12_800, help="training pairs, the first of the 60,000")
@@ -38,48 +40,55 @@ def main() -> None:
     parser.add_argument("--child", choices=KINDS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps({"samples_per_s": measure(options.child, options.steps, options.pairs)}))
-    else:
-        report(options)
+        rate = measure(options.child, options.recipe[0], options.steps, options.pairs)
+        print(json.dumps({"samples_per_s": rate}))
+        return
+    kept = [report(recipe, options) for recipe in options.recipe or MIN_RATIO]
+    raise SystemExit(0 if all(kept) else 1)
 
 
-def report(options: argparse.Namespace) -> None:
-    """Run both kinds in turn; a table, then one line of JSON."""
+def report(recipe: str, options: argparse.Namespace) -> bool:
+    """Run both kinds in turn; a table, then one line of JSON. Whether the promise is kept."""
     rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    tell(f"{'round':>5} {'plain':>12} {'ours':>12} {'ratio':>7}   samples/s, {options.threads} threads")
+    tell(f"{recipe}: samples/s, {options.threads} threads")
+    tell(f"{'round':>5} {'plain':>12} {'ours':>12} {'ratio':>7}")
     for number in range(1, options.rounds + 1):
         for kind in KINDS:
-            rates[kind].append(run_child(kind, options))
+            rates[kind].append(run_child(kind, recipe, options))
         plain, ours = (rates[kind][-1] for kind in KINDS)
         tell(f"{number:>5} {plain:>12.1f} {ours:>12.1f} {ours / plain:>7.2f}")
     ratios = [ours / plain for plain, ours in zip(rates["plain"], rates["ours"], strict=True)]
     medians = {kind: round(statistics.median(values), 1) for kind, values in rates.items()}
     median = statistics.median(ratios)
-    tell(f"{'':>5} {medians['plain']:>12.1f} {medians['ours']:>12.1f} {median:>7.2f}   median; promised {MIN_RATIO:g}")
+    promised = MIN_RATIO[recipe]
+    tell(f"{'':>5} {medians['plain']:>12.1f} {medians['ours']:>12.1f} {median:>7.2f}   median; promised {promised:g}")
     facts = {name: getattr(options, name) for name in ("rounds", "steps", "pairs", "threads")}
-    print(json.dumps({**facts, "samples_per_s": medians, "median_ratio": round(median, 3)}))
+    line = {"recipe": recipe, **facts, "samples_per_s": medians, "median_ratio": round(median, 3)}
+    print(json.dumps(line), flush=True)
+    return median >= promised
 
 
 def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run_child(kind: str, options: argparse.Namespace) -> float:
-    command = [sys.executable, __file__, "--child", kind, "--steps", str(options.steps), "--pairs", str(options.pairs)]
+def run_child(kind: str, recipe: str, options: argparse.Namespace) -> float:
+    command = [sys.executable, __file__, "--child", kind, "--recipe", recipe]
+    command += ["--steps", str(options.steps), "--pairs", str(options.pairs)]
     env = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["samples_per_s"])
 
 
-def measure(kind: str, steps: int, pairs: int) -> float:
+def measure(kind: str, name: str, steps: int, pairs: int) -> float:
     """Samples per second of the timed steps; the preparation of the data is not in it."""
     from soundsight.config import load_recipe
     from soundsight.training.data import load_training_data
 
-    recipe = load_recipe("aivae-fsdd")
+    recipe = load_recipe(name)
 
-    def load(*args: Any) -> Any:
-        data = load_training_data(*args)
+    def load(*args: Any, **options: Any) -> Any:
+        data = load_training_data(*args, **options)
         return replace(data, images_P=data.images_P[:pairs], sounds_P=data.sounds_P[:pairs])
 
     return {"plain": plain_loop, "ours": our_trainer}[kind](recipe, load, steps)
@@ -106,18 +115,16 @@ def our_trainer(recipe: Any, load: Any, steps: int) -> float:
 def plain_loop(recipe: Any, load: Any, steps: int) -> float:
     """What one writes first."""
     import torch
+    from plain import PlainGan, PlainVae
     from torch.utils.data import DataLoader, TensorDataset
 
-    from soundsight.training.system import build_system
-
     torch.manual_seed(recipe.train.seed)
-    module, system = build_system(recipe.model, num_labels=10)
-    data = load(recipe, system.latent_size)
+    kind, phase = (PlainGan, "generator") if recipe.model.system == "aivaegan" else (PlainVae, "autoencoder")
+    network = kind(recipe.train.optimizer_of(phase).lr)
+    data = load(recipe, latent_size=64)
     images = data.images_NCHW[data.images_P].float() / 255
     pairs = TensorDataset(data.features_RKFN[data.sounds_P, 0], images)
     loader = DataLoader(pairs, batch_size=recipe.train.batch_size, shuffle=True, drop_last=True)
-    optimizer = torch.optim.Adam(module.parameters(), lr=recipe.train.optimizer_of("autoencoder").lr)
-    module.train()
     step, began = 0, 0.0
     while True:
         for features, image in loader:
@@ -125,12 +132,7 @@ def plain_loop(recipe: Any, load: Any, steps: int) -> float:
                 began = time.perf_counter()
             if step == WARM_STEPS + steps:
                 return steps * recipe.train.batch_size / (time.perf_counter() - began)
-            noise = torch.randn(len(image), system.latent_size)
-            losses = system.losses("autoencoder", {"features": features, "image": image, "noise": noise}, step)
-            loss = sum(losses.values())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            network.step(features, image)
             step += 1
 
 

@@ -23,7 +23,7 @@ __all__ = ["find", "names", "unknown"]
 # Modules that a room's components share; they are not components themselves.
 _SHARED = {
     "datasets": {"archive", "augment", "check", "download", "info", "pairing", "splits", "types", "voices"},
-    "models": {"layers"},
+    "models": {"layers", "unfolded"},
 }
 
 

@@ -28,6 +28,7 @@ from soundsight.losses import adversarial
 from soundsight.losses.kl import kl_divergence, warmup
 from soundsight.losses.reconstruction import bernoulli, gaussian
 from soundsight.models.layers import reparameterise
+from soundsight.models.unfolded import UnfoldedConv2d, UnfoldedConvTranspose2d
 
 __all__ = ["Config", "System"]
 
@@ -64,10 +65,10 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(
             *_down(1, 128),  # (B, 128, 23, 23)
             *_down(128, 256),  # (B, 256, 10, 10)
-            *_down(256, 512),  # (B, 512, 4, 4)
+            *_down(256, 512, UnfoldedConv2d),  # (B, 512, 4, 4)
         )
-        self.mean = nn.Conv2d(512, latent_size, 4, stride=2)  # (B, D, 1, 1)
-        self.log_variance = nn.Conv2d(512, latent_size, 4, stride=2)
+        self.mean = UnfoldedConv2d(512, latent_size, 4, stride=2)  # (B, D, 1, 1)
+        self.log_variance = UnfoldedConv2d(512, latent_size, 4, stride=2)
 
     def forward(self, features_BFN: Tensor) -> tuple[Tensor, Tensor]:
         hidden_BCHW = self.body(features_BFN[:, None])
@@ -98,9 +99,9 @@ class Discriminator(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             *_down(1, 128),  # (B, 128, 13, 13)
-            *_down(128, 256),  # (B, 256, 5, 5)
-            *_down(256, 512),  # (B, 512, 1, 1)
-            nn.Conv2d(512, 1, 1),  # (B, 1, 1, 1)
+            *_down(128, 256, UnfoldedConv2d),  # (B, 256, 5, 5)
+            *_down(256, 512, UnfoldedConv2d),  # (B, 512, 1, 1)
+            UnfoldedConv2d(512, 1, 1),  # (B, 1, 1, 1)
         )
         if spectral:
             for layer in self.body:
@@ -193,13 +194,13 @@ class System(nn.Module):
         return torch.sigmoid(self.decoder(reparameterise(mean_BD, log_variance_BD, noise_BD)))
 
 
-def _down(channels_in: int, channels_out: int) -> list[nn.Module]:
+def _down(channels_in: int, channels_out: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> list[nn.Module]:
     """Half the size: convolution 4×4, batch norm, LeakyReLU(0.2)."""
-    convolution = nn.Conv2d(channels_in, channels_out, 4, stride=2, bias=False)
-    return [convolution, nn.BatchNorm2d(channels_out), nn.LeakyReLU(0.2)]
+    layer = convolution(channels_in, channels_out, 4, stride=2, bias=False)
+    return [layer, nn.BatchNorm2d(channels_out), nn.LeakyReLU(0.2)]
 
 
 def _up(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
     """Double the size: transposed convolution, batch norm, ReLU."""
-    convolution = nn.ConvTranspose2d(channels_in, channels_out, kernel, stride=2, bias=False)
-    return [convolution, nn.BatchNorm2d(channels_out), nn.ReLU()]
+    layer = UnfoldedConvTranspose2d(channels_in, channels_out, kernel, stride=2, bias=False)
+    return [layer, nn.BatchNorm2d(channels_out), nn.ReLU()]
