@@ -25,12 +25,13 @@ ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure
 _MAX_SEEDS = 100
 
 # What makes a run a quick look: fewer pairs and steps, and an average and a warm-up that fit them.
-_QUICK = {
-    "archetype": ["data.max_pairs=6400", "train.epochs=1"],
-    "aivae": ["data.max_pairs=6400", "train.epochs=2", "train.ema=0.98", "model.kl_warmup_steps=50"],
-    "aivaegan": ["data.max_pairs=6400", "train.epochs=1", "train.ema=0.9"],
+_QUICK = ["data.augment.copies=0", "data.augment.time_mask=0", "data.augment.frequency_mask=0"]
+_QUICK_SYSTEM = {
+    "archetype": ["data.max_pairs=6400", "train.epochs=2"],
+    "aivae": ["data.max_pairs=12800", "train.epochs=3", "train.ema=0.97", "model.kl_warmup_steps=300"],
+    "aivaegan": ["data.max_pairs=6400", "train.epochs=2", "train.ema=0.95", "model.kl_warmup_steps=100"],
 }
-_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=8", "aivaegan": "train.epochs=3"}
+_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=12", "aivaegan": "train.epochs=4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Run:
         if self.alpha is not None:
             overrides.append(f"model.alpha={self.alpha}")
         if self.quick:
-            overrides += _QUICK[self.system]
+            overrides += [*_QUICK, *_QUICK_SYSTEM[self.system]]
             if one_to_one:
                 overrides.append(_QUICK_ONE_TO_ONE[self.system])
         return load_recipe(f"{self.system}-fsdd{'-one-to-one' if one_to_one else ''}", [*overrides, *settings])
