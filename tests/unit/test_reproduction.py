@@ -77,6 +77,21 @@ def test_what_cannot_be_asked_for(options, error, message):
         select(**options)
 
 
+def test_speech_commands_are_taken_where_they_are_asked_for():
+    runs = plan(select(only=["table4"], pairings=["one-to-one-scd"], speakers=SPEAKERS, num_seeds=2))
+    assert [(run.system, run.split, run.seed) for run in runs] == [
+        (system, split, seed)
+        for split, seed in (("random", 0), ("official", 0), ("random", 1))
+        for system in ("archetype", "aivae")
+    ]
+    for run in runs:
+        recipe = run.recipe()
+        assert (recipe.data.sounds, recipe.data.pairing) == ("speech_commands", "one-to-one")
+    random, speakers = rows([result(run, 0.8) for run in runs], "aivae")
+    assert (random.published.value, speakers.published) == (0.866, None)
+    assert (random.scores["accuracy"].num_runs, speakers.split) == (2, "unseen speakers")
+
+
 def test_a_run_is_the_papers_recipe_in_its_condition():
     recipe = Run("aivaegan", 0.5, "many-to-one", "speaker:theo", 3).recipe()
     assert recipe.model.options["alpha"] == 0.5

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from sample_data import write_speech_commands
 from soundsight.audio import Clip
-from soundsight.datasets import fsdd, voices
+from soundsight.config import load_recipe
+from soundsight.datasets import fsdd, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
-from soundsight.training.data import TrainingData, load_training_data, stream
+from soundsight.training.data import TrainingData, check_shapes, load_training_data, stream
+from soundsight.training.system import build_system
 from training_sets import recipe_for, small_root
 
 SPLITS = ["random", "official", "speaker:theo", "speaker:jackson"]
@@ -259,3 +262,21 @@ def test_a_quick_look_takes_the_first_pairs_of_all(root, pairing):
     assert torch.equal(some.sounds_P, whole.sounds_P[:7])
     assert torch.equal(some.images_P, whole.images_P[:7])
     assert load(root, data={"max_pairs": 10_000}).facts["pairs"] == len(load(root))
+
+
+def test_speech_commands_pair_one_to_one_without_the_publishers_test_recordings(root, tmp_path):
+    """The paper's MNIST-SCD, on a small folder of its layout."""
+    (tmp_path / "mnist").symlink_to(root / "mnist")
+    write_speech_commands(tmp_path / "speech_commands")
+    recipe = load_recipe("aivae-speech-commands", ["data.split=official"])
+    data = load_training_data(recipe, latent_size=3, root=tmp_path)
+    sounds = speech_commands.load(tmp_path / "speech_commands")
+    split = make_split(sounds, "official", seed=0)
+    assert data.facts["train_recordings"] == len(split.train) > 0
+    assert len(data) == data.facts["pairs"] == len(split.train), "each recording once: pictures are plenty"
+    assert sorted(data.sounds_P.tolist()) == list(range(len(split.train)))
+    assert torch.equal(data.labels_N[data.images_P], torch.from_numpy(sounds.labels[split.train])[data.sounds_P])
+    system = build_system(recipe.model, num_labels=10)[1]
+    check_shapes(system, data)
+    losses = system.losses("autoencoder", load_training_data(recipe, 64, tmp_path).batch(torch.arange(4), 0), 0)
+    assert all(torch.isfinite(value) for value in losses.values())

@@ -40,7 +40,11 @@ def reproduce(
         list[float], typer.Option(metavar="ALPHA", help="Of AIVAEGAN; by default 0.2, 0.5, 1 and 2; may be repeated.")
     ] = [],  # noqa: B006
     pairing: Annotated[
-        list[str], typer.Option(metavar="PAIRING", help="many-to-one or one-to-one; by default both.")
+        list[str],
+        typer.Option(
+            metavar="PAIRING",
+            help="many-to-one, one-to-one (FSDD) or one-to-one-scd (Speech Commands); by default what has data.",
+        ),
     ] = [],  # noqa: B006
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs with the random split.")] = 3,
     speakers: Annotated[

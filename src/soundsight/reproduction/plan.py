@@ -16,8 +16,9 @@ from soundsight.registry import unknown
 
 __all__ = ["ALPHAS", "ITEMS", "PAIRINGS", "Pairing", "Run", "Selection", "plan", "select"]
 
-Pairing = Literal["many-to-one", "one-to-one"]
+Pairing = Literal["many-to-one", "one-to-one", "one-to-one-scd"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
+"""MNIST-FSDD as in the paper; one-to-one on FSDD, a stand-in for those without Speech Commands; and MNIST-SCD."""
 ALPHAS = (0.2, 0.5, 1.0, 2.0)
 """Of Table 5."""
 ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "plane")
@@ -41,8 +42,8 @@ class Run:
     Attributes:
         system: ``aivae``, ``aivaegan`` or the baseline ``archetype``.
         alpha: Weight of the reconstruction; None where the system has none.
-        pairing: How recordings and pictures are paired.
-        split: ``random`` or ``speaker:NAME``.
+        pairing: How recordings and pictures are paired, and from which data.
+        split: ``random``, ``speaker:NAME`` or, for Speech Commands, ``official``, which has no speaker on both sides.
         seed: Of everything drawn.
         quick: A quick look and no result.
     """
@@ -70,15 +71,22 @@ class Run:
         """Its recipe, changed by ``KEY=VALUE`` settings of the user; those of the model do not touch the baseline."""
         if self.system == "archetype":
             settings = [setting for setting in settings if not setting.startswith("model.")]
-        one_to_one = self.pairing == "one-to-one" and self.system != "archetype"
-        overrides = [f"data.split={self.split}", f"train.seed={self.seed}", f"data.pairing={self.pairing}"]
+        one_to_one = self.pairing != "many-to-one"
+        overrides = [f"data.split={self.split}", f"train.seed={self.seed}"]
+        name = f"{self.system}-fsdd"
+        if self.system == "archetype":
+            sounds = "speech_commands" if self.pairing == "one-to-one-scd" else "fsdd"
+            overrides += [f"data.sounds={sounds}", f"data.pairing={'one-to-one' if one_to_one else 'many-to-one'}"]
+        elif one_to_one:
+            name += "-one-to-one"
+            name = f"{self.system}-speech-commands" if self.pairing == "one-to-one-scd" else name
         if self.alpha is not None:
             overrides.append(f"model.alpha={self.alpha}")
         if self.quick:
             overrides += [*_QUICK, *_QUICK_SYSTEM[self.system]]
-            if one_to_one:
+            if self.pairing == "one-to-one" and self.system in _QUICK_ONE_TO_ONE:
                 overrides.append(_QUICK_ONE_TO_ONE[self.system])
-        return load_recipe(f"{self.system}-fsdd{'-one-to-one' if one_to_one else ''}", [*overrides, *settings])
+        return load_recipe(name, [*overrides, *settings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +96,9 @@ class Selection:
     Attributes:
         items: Of ``ITEMS``.
         alphas: Of AIVAEGAN.
-        pairings: Both, or one of them.
+        pairings: Of ``PAIRINGS``.
         seeds: Of the random split.
-        speakers: Each left out once, with the first seed; empty for the random split alone.
+        speakers: Of FSDD, each left out once, with the first seed; empty for the random split alone.
         quick: A quick look and no result.
     """
 
@@ -111,7 +119,7 @@ def select(
     speakers: Iterable[str] = (),
     quick: bool = False,
 ) -> Selection:
-    """Check and complete what a user asks for; what is left empty means everything.
+    """Check and complete what a user asks for; what is left empty means everything that FSDD allows.
 
     Raises:
         UnknownNameError: No such table, figure or pairing.
@@ -133,7 +141,7 @@ def select(
     return Selection(
         items=items or ITEMS,
         alphas=weights or ((0.2, 2.0) if quick else ALPHAS),
-        pairings=tuple(p for p in PAIRINGS if p in (chosen or PAIRINGS)),
+        pairings=tuple(p for p in PAIRINGS if p in (chosen or PAIRINGS[:2])),
         seeds=tuple(range(1 if quick else num_seeds)),
         speakers=() if quick else tuple(speakers),
         quick=quick,
@@ -157,10 +165,12 @@ def plan(selection: Selection) -> list[Run]:
     conditions = [("random", first)]
     if asked & {"table4", "table5", "plane"}:
         conditions += [(f"speaker:{name}", first) for name in selection.speakers]
+        conditions += [("official", first)] if selection.speakers else []
         conditions += [("random", seed) for seed in others]
     return [
         Run(system, alpha, pairing, split, seed, selection.quick)
         for split, seed in conditions
         for pairing in selection.pairings
+        if split == "random" or (split == "official") == (pairing == "one-to-one-scd")
         for system, alpha in systems
     ]

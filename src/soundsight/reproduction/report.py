@@ -213,7 +213,7 @@ def _table(table: Sequence[Row]) -> str:
 def _published(row: Row) -> str:
     if row.published:
         return _percent(row.published.value)
-    return f"{_percent(row.published_elsewhere.value)} †" if row.published_elsewhere and row.split == "random" else "–"
+    return f"{_percent(row.published_elsewhere.value)} †" if row.published_elsewhere else "–"
 
 
 def _value(row: Row, metric: str) -> str:

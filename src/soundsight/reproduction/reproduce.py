@@ -17,7 +17,7 @@ from soundsight.errors import require
 from soundsight.folder import read_folder
 from soundsight.picture import encode
 from soundsight.reproduction import folder, pictures, plots, runner
-from soundsight.reproduction.plan import Run, Selection, plan, select
+from soundsight.reproduction.plan import PAIRINGS, Run, Selection, plan, select
 from soundsight.reproduction.report import Figure, Report, write
 from soundsight.reproduction.results import Result, rows
 from soundsight.reproduction.runner import Work
@@ -53,7 +53,7 @@ def reproduce(
         out: Folder for models, evaluations and the report; what is finished there is read, what is not is resumed.
         only: Some of ``plan.ITEMS``; empty for all.
         alphas: Weights α of AIVAEGAN; empty for those of Table 5.
-        pairings: ``many-to-one``, ``one-to-one``; empty for both.
+        pairings: Some of ``plan.PAIRINGS``; empty for those whose data there are.
         num_seeds: Runs with the random split.
         speakers: Leave each speaker out, too.
         quick: A small but real version, in minutes.
@@ -73,10 +73,11 @@ def reproduce(
     root = data_root() if root is None else root
     select(only=only, alphas=alphas, pairings=pairings, num_seeds=num_seeds)  # mistakes first: reading takes a moment
     heard = registry.find("datasets", "fsdd").load(root / "fsdd").speakers if speakers else ()
+    there = PAIRINGS if not quick and (root / "speech_commands").is_dir() else ()
     selection = select(
         only=only,
         alphas=alphas,
-        pairings=pairings,
+        pairings=pairings or there,
         num_seeds=num_seeds,
         speakers=sorted(set(heard)),
         quick=quick,
@@ -158,7 +159,7 @@ def _figures(
         ("figure7", "aivaegan", None, pictures.unheard),
     ):
         for work in _shown(works, {system}) if item in selection.items else ():
-            if pairing in (None, work.run.pairing):
+            if pairing is None or work.run.pairing.startswith(pairing):
                 yield _sheet(item, work.run, draw(work.folder, _SEED, root))
     for pairing in selection.pairings:
         chosen = {work.run.title: curves[work.run.name] for work in works if _is_curve(work.run, pairing, curves)}
@@ -168,7 +169,7 @@ def _figures(
                 f"Figure 8, {pairing}",
                 "Accuracy of the judge when k elements of the latent, drawn at random, are set to 0; the band holds "
                 "nine tenths of the draws. The numbers are in the tables below.",
-                plots.zeroed(chosen, f"MNIST-FSDD, {pairing}"),
+                plots.zeroed(chosen, pairing),
             )
     if "plane" in selection.items:
         yield from _planes(results, selection)
@@ -190,7 +191,7 @@ def _planes(results: Sequence[Result], selection: Selection) -> Iterator[Figure]
                     f"plane-{kind}-{pairing}-{split.replace(' ', '-')}",
                     f"Consistency and diversity in {kind}, {pairing}, {split}",
                     f"A point for each system; above is consistent, to the right is diverse. {points}.",
-                    plots.plane(here, metric, f"MNIST-FSDD, {pairing}, {split}"),
+                    plots.plane(here, metric, f"{pairing}, {split}"),
                 )
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from soundsight.evaluation.published import Published, published
-from soundsight.reproduction.plan import Pairing, Run
+from soundsight.reproduction.plan import PAIRINGS, Pairing, Run
 
 __all__ = ["METRICS", "Result", "Row", "Value", "result_of", "rows", "trend"]
 
@@ -53,7 +53,7 @@ class Row:
         scores: For each metric, ours.
         baselines: For each metric, the mean of each baseline, ``archetype`` among them where it was trained.
         published: The paper's accuracy for the same data and split.
-        published_elsewhere: The paper's accuracy for the same pairing on Speech Commands, which are other data.
+        published_elsewhere: For one-to-one pairing on FSDD the paper's on Speech Commands, which are other data.
     """
 
     title: str
@@ -86,8 +86,7 @@ def rows(results: Iterable[Result], system: str) -> list[Row]:
         run = result.run
         if run.system == system:
             groups.setdefault((run.pairing, _split(run), run.alpha or 0.0), []).append(result)
-    order = {"many-to-one": 0, "one-to-one": 1, "random": 0, "unseen speakers": 1}
-    keys = sorted(groups, key=lambda key: (order[key[0]], order[key[1]], key[2]))
+    keys = sorted(groups, key=lambda key: (PAIRINGS.index(key[0]), key[1] != "random", key[2]))
     return [_row(groups[key], everything) for key in keys]
 
 
@@ -129,9 +128,11 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
         if same and run.system != "archetype":
             baselines[name]["archetype"] = statistics.mean(result.scores[name] for result in same)
     options = {} if run.alpha is None else {"alpha": run.alpha}
-    many = run.pairing == "many-to-one"
-    paper = None if split != "random" else published(run.system, options, "fsdd", "random", "accuracy")
-    other_data = None if many else published(run.system, options, "speech_commands", "random", "accuracy")
+    sounds = {"many-to-one": "fsdd", "one-to-one-scd": "speech_commands"}.get(run.pairing, "")
+    paper = published(run.system, options, sounds, split, "accuracy")
+    other_data = None
+    if (run.pairing, split) == ("one-to-one", "random"):
+        other_data = published(run.system, options, "speech_commands", "random", "accuracy")
     return Row(
         title=run.title,
         system=run.system,
@@ -140,7 +141,7 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
         split=split,
         scores={name: _value([result.scores[name] for result in group]) for name in METRICS},
         baselines=baselines,
-        published=paper if many else None,
+        published=paper,
         published_elsewhere=other_data,
     )
 

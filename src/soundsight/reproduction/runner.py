@@ -23,13 +23,13 @@ from soundsight.training.trainer import Progress, train
 __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
 
 # Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
-DRAWS = {"many-to-one": 1, "one-to-one": 20}
+DRAWS = {"many-to-one": 1, "one-to-one": 20, "one-to-one-scd": 4}
 _CURVE_DRAWS = 20
 _EVALUATION_SEED = 0
 # Relative cost of a step, and of an evaluation in steps of AIVAE; for the estimate of the time that is left.
 _COST = {"archetype": 0.3, "aivae": 1.0, "aivaegan": 3.5}
 _EVALUATION_COST = 60.0
-_PAIRS = {"many-to-one": 60_000, "one-to-one": 1_800}
+_PAIRS = {"many-to-one": 60_000, "one-to-one": 1_800, "one-to-one-scd": 21_160}
 
 
 @dataclass(frozen=True, slots=True)
