@@ -26,7 +26,8 @@ def blocks(language: str, text: str) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    return [shlex.split(line, comments=True) for block in blocks("sh", text) for line in block.splitlines() if line]
+    lines = [line for block in blocks("sh", text) for line in block.replace("\\\n", " ").splitlines() if line]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 ALL = commands(README.read_text(encoding="utf-8"))
