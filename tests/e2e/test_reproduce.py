@@ -184,7 +184,7 @@ def test_the_quick_version_on_all_of_the_data(data_root, tmp_path):
     assert {name: len(rows) for name, rows in found["tables"].items()} == {"table4": 2, "table5": 4}
     by_title = {(row["title"], row["pairing"]): row["scores"] for rows in found["tables"].values() for row in rows}
     # Real, if short: a system that heard nothing would stay at chance, 10 %.
-    assert by_title["AIVAE", "many-to-one"]["accuracy"]["mean"] > 0.3
+    assert by_title["AIVAE", "many-to-one"]["accuracy"]["mean"] > 0.2
     names = {path.name for path in (tmp_path / "out" / "figures").iterdir()}
     for number in range(3, 9):
         assert any(name.startswith(f"figure{number}-") for name in names)

@@ -139,8 +139,11 @@ def test_alpha_weighs_the_reconstruction_and_nothing_else():
 
 
 def test_readings_of_the_likelihood():
-    whole = terms()["generator.reconstruction"]
-    assert terms(pixels="mean")["generator.reconstruction"] == pytest.approx(whole / 784, rel=1e-5)
+    whole, pixel, element = (terms(reduction=reduction) for reduction in ("sum", "pixel", "element"))
+    for name, divisors in {"reconstruction": (784, 784), "kl": (784, 64), "adversarial": (1, 1)}.items():
+        for reduced, divisor in zip((pixel, element), divisors, strict=True):
+            expected = whole[f"generator.{name}"] / divisor
+            assert reduced[f"generator.{name}"] == pytest.approx(expected, rel=1e-5)
     gan, given = system(alpha=1.0).eval(), batch()
     with torch.no_grad():
         distance = (gan.generate(given["features"], given["noise"]) - given["image"]).square().sum() / len(

@@ -111,7 +111,7 @@ def test_a_quick_look_trains_every_system_for_moments():
         (system, pairing) for system in ("archetype", "aivae", "aivaegan") for pairing in ("many-to-one", "one-to-one")
     }
     assert {(run.split, run.seed) for run in runs} == {("random", 0)}
-    assert all((run.recipe().data.max_pairs or 10**9) <= 12_800 for run in runs)
+    assert all((run.recipe().data.max_pairs or 10**9) <= 25_600 for run in runs)
 
 
 def result(run: Run, accuracy: float, spread: float = 0.5) -> Result:

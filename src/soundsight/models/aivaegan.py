@@ -6,8 +6,8 @@ What the paper leaves open, and how it is read here:
 
 - Paddings are not printed. With padding 0 everywhere the printed sizes fit: encoder 48 → 23 → 10 → 4 → 1, decoder
   1 → 3 → 7 → 14 → 28, discriminator 28 → 13 → 5 → 1 → 1.
-- log p(i|f) may be a Bernoulli or a Gaussian, summed or averaged over pixels, which decides what α means:
-  ``reconstruction`` and ``pixels``. ``docs/reproduction.md`` says which reading agrees with Table 5.
+- log p(i|f) may be a Bernoulli or a Gaussian, and it and the KL may be summed or averaged, which decides what α means:
+  ``reconstruction`` and ``reduction``. ``docs/reproduction.md`` says which reading agrees with Table 5.
 - Equation (4) is the saturating game; ``generator_loss`` also has the non-saturating one.
 - The discriminator sees grey values in [0, 1]; real and generated pictures are separate batches for its batch norm.
 
@@ -45,8 +45,9 @@ class Config(BaseModel):
     """Steps over which the KL weight rises from 0 to 1; not in the paper."""
     reconstruction: Literal["bernoulli", "gaussian"] = "bernoulli"
     """The distribution p(i|f)."""
-    pixels: Literal["sum", "mean"] = "sum"
-    """Whether its logarithm is summed over pixels or averaged."""
+    reduction: Literal["sum", "pixel", "element"] = "sum"
+    """``sum``: reconstruction and KL in nats per picture. ``pixel``: both divided by the number of pixels, so that the
+    game weighs 784 times more. ``element``: each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
     spectral_norm: bool = False
@@ -173,12 +174,16 @@ class System(nn.Module):
             distance = bernoulli(logits_BCHW, image_BCHW)
         else:
             distance = gaussian(made_BCHW, image_BCHW)
-        if self.config.pixels == "mean":
-            distance = distance / image_BCHW[0].numel()
-        kl_weight = warmup(step, self.config.kl_warmup_steps)
+        num_pixels = image_BCHW[0].numel()
+        for_pixels, for_latent = {
+            "sum": (1, 1),
+            "pixel": (num_pixels, num_pixels),
+            "element": (num_pixels, self.latent_size),
+        }[self.config.reduction]
+        kl_weight = warmup(step, self.config.kl_warmup_steps) / for_latent
         return {
             "adversarial": game(self.discriminator(self._blur(made_BCHW))),
-            "reconstruction": self.config.alpha * distance,
+            "reconstruction": self.config.alpha / for_pixels * distance,
             "kl": kl_weight * kl_divergence(batch["mean"], batch["log_variance"]),
         }
 

@@ -29,10 +29,10 @@ _MAX_SEEDS = 100
 _QUICK = ["data.augment.copies=0", "data.augment.time_mask=0", "data.augment.frequency_mask=0"]
 _QUICK_SYSTEM = {
     "archetype": ["data.max_pairs=6400", "train.epochs=2"],
-    "aivae": ["data.max_pairs=12800", "train.epochs=3", "train.ema=0.97", "model.kl_warmup_steps=300"],
+    "aivae": ["data.max_pairs=19200", "train.epochs=3", "train.ema=0.97"],
     "aivaegan": ["data.max_pairs=6400", "train.epochs=2", "train.ema=0.95", "model.kl_warmup_steps=100"],
 }
-_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=12", "aivaegan": "train.epochs=4"}
+_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=6", "aivaegan": "train.epochs=4"}
 
 
 @dataclass(frozen=True, slots=True)
