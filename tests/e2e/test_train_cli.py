@@ -264,6 +264,15 @@ def test_a_folder_with_another_training_is_left_alone(inside, capsys):
     assert "cannot be resumed" in one_line(capsys.readouterr().err)
 
 
+def test_a_training_goes_on_for_longer_and_ends_as_if_never_ended(inside):
+    for out, *epochs in (("short", 1, 2), ("long", 2)):
+        for number in epochs:
+            options = ["--out", out, "--resume", "--set", f"train.epochs={number}"]
+            options += ["--set", "train.optimizer.default.schedule=constant"]
+            assert main(["train", "tiny.toml", *options]) == 0
+    assert model_of(inside, "short") == model_of(inside, "long")
+
+
 def test_a_learning_rate_that_is_too_high_is_one_line(inside, capsys):
     code = main(["train", "tiny.toml", "--set", "train.optimizer.default.lr=1e30", "--set", "train.epochs=1"])
     assert code == 2

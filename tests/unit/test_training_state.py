@@ -221,7 +221,7 @@ def begun(out: Path, *overrides: str) -> Path:
 @pytest.mark.parametrize(
     ("override", "key"),
     [
-        ("train.epochs=3", "train.epochs"),
+        ("train.epochs=3", "train.epochs"),  # fewer than were asked for
         ("train.seed=3", "train.seed"),
         ("train.optimizer.default.lr=0.5", "train.optimizer.default.lr"),
         ("train.optimizer.autoencoder.lr=0.5", "train.optimizer.autoencoder"),
@@ -245,6 +245,21 @@ def test_a_folder_is_resumed_with_its_recipe_and_with_what_changes_no_weights(tm
     free = ["train.save_every=7", "train.sample_every=3", "card.summary=better"]
     claim(out, load_recipe("aivae-fsdd", free), resume=True)
     assert json.loads((out / "recipe.json").read_text())["train"]["save_every"] == 7
+
+
+def test_a_training_may_go_on_for_longer(tmp_path):
+    out = begun(tmp_path / "out", "train.epochs=3")
+    claim(out, load_recipe("aivae-fsdd", ["train.epochs=4"]), resume=True)
+    assert json.loads((out / "recipe.json").read_text())["train"]["epochs"] == 4
+    with pytest.raises(RecipeError, match=r"another 'train\.epochs'"):
+        claim(out, load_recipe("aivae-fsdd", ["train.epochs=3"]), resume=True)
+
+
+def test_a_training_whose_learning_rate_falls_ends_where_it_was_to_end(tmp_path):
+    falling = "train.optimizer.default.schedule=cosine"
+    out = begun(tmp_path / "out", falling, "train.epochs=3")
+    with pytest.raises(RecipeError, match=r"another 'train\.epochs'"):
+        claim(out, load_recipe("aivae-fsdd", [falling, "train.epochs=4"]), resume=True)
 
 
 @pytest.mark.parametrize("kept", ["state", "config.json"])

@@ -43,6 +43,9 @@ class Config(BaseModel):
     latent_size: PositiveInt = 64
     kl_warmup_steps: NonNegativeInt = 0
     """Steps over which the KL weight rises from 0 to 1; not in the paper."""
+    adversarial_warmup_steps: NonNegativeInt = 0
+    """Steps over which the weight of the game in the generator's loss rises from 0 to 1, so that the sound is
+    understood before the game drowns the reconstruction; not in the paper."""
     reconstruction: Literal["bernoulli", "gaussian"] = "bernoulli"
     """The distribution p(i|f)."""
     reduction: Literal["sum", "pixel", "element"] = "sum"
@@ -182,7 +185,8 @@ class System(nn.Module):
         }[self.config.reduction]
         kl_weight = warmup(step, self.config.kl_warmup_steps) / for_latent
         return {
-            "adversarial": game(self.discriminator(self._blur(made_BCHW))),
+            "adversarial": warmup(step, self.config.adversarial_warmup_steps)
+            * game(self.discriminator(self._blur(made_BCHW))),
             "reconstruction": self.config.alpha / for_pixels * distance,
             "kl": kl_weight * kl_divergence(batch["mean"], batch["log_variance"]),
         }

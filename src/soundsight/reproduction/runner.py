@@ -60,8 +60,11 @@ class Work:
 
 
 def is_finished(work: Work) -> bool:
-    """Whether the run is trained."""
-    return (work.folder / "config.json").is_file()
+    """Whether the run is trained, for as many epochs as it should."""
+    if not (work.folder / "config.json").is_file():
+        return False
+    trained = read_folder(work.folder).training.get("recipe", {}).get("train", {}).get("epochs", 0)
+    return bool(trained >= work.run.recipe(work.settings).train.epochs)
 
 
 def ensure(work: Work, root: Path, watch: Callable[[float], None]) -> None:

@@ -16,6 +16,8 @@ __all__ = ["claim"]
 def claim(out: Path, recipe: Recipe, resume: bool) -> None:
     """Note the recipe in the folder ``out``; refuse one that holds another training.
 
+    A training goes on for more epochs than it was begun with, unless its learning rate falls towards their end.
+
     Raises:
         RecipeError: There is a training and ``resume`` is False, or its recipe differs.
         OutputError: The folder cannot be written.
@@ -30,7 +32,7 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
             theirs = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
-        if (key := _first_difference(theirs, ours)) is not None:
+        if (key := _first_difference(_lengthened(theirs, recipe), ours)) is not None:
             what = f"'{key}'" if key else "recipe"
             raise RecipeError(f"{out} was trained with another {what}: resume with the same, or choose another --out")
     try:
@@ -38,6 +40,17 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
         replace_file(path, (json.dumps(ours, indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}") from error
+
+
+def _lengthened(theirs: Any, recipe: Recipe) -> Any:
+    """The recipe ``theirs`` with the epochs of ours, where these are only more of the same."""
+    phases = recipe.train.optimizer.values()
+    if not isinstance(theirs, dict) or any(options.schedule != "constant" for options in phases):
+        return theirs
+    train = theirs.get("train")
+    if not isinstance(train, dict) or not isinstance(train.get("epochs"), int):
+        return theirs
+    return theirs | {"train": train | {"epochs": max(train["epochs"], recipe.train.epochs)}}
 
 
 # These may change between a run and its resumption without changing what came before.
