@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["find", "names", "unknown"]
 
-# Modules that a room's components share; they are not components themselves.
+# Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
     "datasets": {"archive", "augment", "check", "download", "info", "pairing", "splits", "types", "voices"},
+    "metrics": {"frechet", "kernel", "neighbours", "sets"},
     "models": {"layers", "unfolded"},
 }
 

@@ -139,9 +139,9 @@ def test_alpha_weighs_the_reconstruction_and_nothing_else():
 
 
 def test_readings_of_the_likelihood():
-    whole, pixel, element = (terms(reduction=reduction) for reduction in ("sum", "pixel", "element"))
-    for name, divisors in {"reconstruction": (784, 784), "kl": (784, 64), "adversarial": (1, 1)}.items():
-        for reduced, divisor in zip((pixel, element), divisors, strict=True):
+    whole, *readings = (terms(reduction=reduction) for reduction in ("sum", "latent", "pixel", "element"))
+    for name, divisors in {"reconstruction": (1, 784, 784), "kl": (64, 784, 64), "adversarial": (1, 1, 1)}.items():
+        for reduced, divisor in zip(readings, divisors, strict=True):
             expected = whole[f"generator.{name}"] / divisor
             assert reduced[f"generator.{name}"] == pytest.approx(expected, rel=1e-5)
     gan, given = system(alpha=1.0).eval(), batch()

@@ -7,4 +7,7 @@ A component is a module with a class ``Metric``:
   [0, 1], ``labels`` (B,) int64, a judge's ``logits`` (B, L) and ``features`` (B, D);
 - ``update(...)`` adds a batch; how the pictures are cut into batches, and their order, changes nothing;
 - ``compute()`` returns the score as a float, or raises ``ValueError`` where there is nothing to score.
+
+Comparisons of two whole sets are plain functions of ``features`` (N, D) and ``reference`` (M, D): ``frechet``,
+``kernel``, ``neighbours``.
 """

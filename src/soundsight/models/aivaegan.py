@@ -43,14 +43,12 @@ class Config(BaseModel):
     latent_size: PositiveInt = 64
     kl_warmup_steps: NonNegativeInt = 0
     """Steps over which the KL weight rises from 0 to 1; not in the paper."""
-    adversarial_warmup_steps: NonNegativeInt = 0
-    """Steps over which the weight of the game in the generator's loss rises from 0 to 1, so that the sound is
-    understood before the game drowns the reconstruction; not in the paper."""
     reconstruction: Literal["bernoulli", "gaussian"] = "bernoulli"
     """The distribution p(i|f)."""
-    reduction: Literal["sum", "pixel", "element"] = "sum"
-    """``sum``: reconstruction and KL in nats per picture. ``pixel``: both divided by the number of pixels, so that the
-    game weighs 784 times more. ``element``: each averaged over its own elements, pixels and latent."""
+    reduction: Literal["sum", "latent", "pixel", "element"] = "sum"
+    """``sum``: reconstruction and KL in nats per picture. ``latent``: the reconstruction summed, the KL averaged over
+    the latent. ``pixel``: both divided by the number of pixels, so that the game weighs 784 times more. ``element``:
+    each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
     spectral_norm: bool = False
@@ -180,13 +178,13 @@ class System(nn.Module):
         num_pixels = image_BCHW[0].numel()
         for_pixels, for_latent = {
             "sum": (1, 1),
+            "latent": (1, self.latent_size),
             "pixel": (num_pixels, num_pixels),
             "element": (num_pixels, self.latent_size),
         }[self.config.reduction]
         kl_weight = warmup(step, self.config.kl_warmup_steps) / for_latent
         return {
-            "adversarial": warmup(step, self.config.adversarial_warmup_steps)
-            * game(self.discriminator(self._blur(made_BCHW))),
+            "adversarial": game(self.discriminator(self._blur(made_BCHW))),
             "reconstruction": self.config.alpha / for_pixels * distance,
             "kl": kl_weight * kl_divergence(batch["mean"], batch["log_variance"]),
         }
