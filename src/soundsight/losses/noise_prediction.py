@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Objective", "levels", "loss", "mix", "recover", "slopes", "target", "times", "weights"]
+__all__ = ["Objective", "Sampling", "levels", "loss", "mix", "recover", "slopes", "target", "times", "weights"]
 
 Objective = Literal["epsilon", "v", "flow"]
 Sampling = Literal["uniform", "logit-normal"]
