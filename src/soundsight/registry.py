@@ -24,7 +24,7 @@ __all__ = ["find", "names", "unknown"]
 _SHARED = {
     "datasets": {"archive", "augment", "check", "download", "info", "pairing", "splits", "types", "voices"},
     "metrics": {"frechet", "kernel", "neighbours", "sets"},
-    "models": {"layers", "samplers", "unfolded"},
+    "models": {"layers", "samplers", "unet", "unfolded"},
 }
 
 

@@ -19,7 +19,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Objective", "Sampling", "levels", "loss", "mix", "recover", "slopes", "target", "times", "weights"]
+__all__ = [
+    "Objective",
+    "Sampling",
+    "levels",
+    "loss",
+    "mix",
+    "noise_of",
+    "recover",
+    "slopes",
+    "target",
+    "times",
+    "weights",
+]
 
 Objective = Literal["epsilon", "v", "flow"]
 Sampling = Literal["uniform", "logit-normal"]
@@ -68,6 +80,12 @@ def recover(output_BX: Tensor, mixed_BX: Tensor, time_B: Tensor, objective: Obje
     if objective == "flow":
         return mixed_BX - noise * output_BX, mixed_BX + signal * output_BX
     return signal * mixed_BX - noise * output_BX, noise * mixed_BX + signal * output_BX
+
+
+def noise_of(image_BX: Tensor, mixed_BX: Tensor, time_B: Tensor, objective: Objective) -> Tensor:
+    """The noise of a mixture whose picture is known, (B, …); at t = 0 there is none: infinite."""
+    signal_B, noise_B = levels(time_B, objective)
+    return (mixed_BX - _rows(signal_B, mixed_BX) * image_BX) / _rows(noise_B, mixed_BX)
 
 
 def loss(

@@ -1,0 +1,221 @@
+"""The flow: what its network is told, what its long steps learn, what guidance and steps do, and that it can paint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from soundsight.models import flow
+from soundsight.models.layers import count_parameters
+from soundsight.models.unet import UNet, sinusoids
+
+
+def system(**options: Any) -> flow.System:
+    torch.manual_seed(0)
+    small = {"widths": (8, 16), "steering_size": 16, "listener_widths": (4, 4, 4, 4)}
+    return flow.System(flow.Config(**(small | options)))
+
+
+def batch(size: int = 8) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "features": torch.rand(size, 48, 48, generator=generator),
+        "image": torch.rand(size, 1, 28, 28, generator=generator),
+        "label": torch.arange(size) % 10,
+        "noise": torch.randn(size, 784, generator=generator),
+    }
+
+
+class Painter(nn.Module):
+    """In place of the network: notes what it is told, answers with ``answer(mixture, time, length, label)``."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.told: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.answer = answer
+
+    def forward(self, *told: Tensor) -> Tensor:
+        self.told.append(tuple(x.clone() for x in told))  # type: ignore[arg-type]
+        return self.answer(*told)
+
+
+def with_painter(answer: Any, **options: Any) -> tuple[flow.System, Painter]:
+    made = system(**options)
+    made.painter = Painter(answer)  # type: ignore[assignment]
+    return made, made.painter  # type: ignore[return-value]
+
+
+def test_the_default_is_small():
+    """Issue: at most 2.5 million parameters in all; 6 MB in float32 hold 1.5 million."""
+    assert count_parameters(flow.System(flow.Config())) < 1_500_000
+
+
+def test_a_plain_flow_is_asked_at_every_time_and_told_no_length():
+    made, painter = with_painter(lambda x, *_: torch.zeros_like(x), shortcuts=0.0, unlabelled=0.0)
+    given = batch()
+    losses = made.losses("flow", given, 0)
+    ((mixed, time, length, label),) = painter.told
+    assert set(losses) == {"noise_prediction", "heard"}
+    assert torch.equal(length, torch.zeros(8))
+    assert torch.equal(label.argmax(1), given["label"])
+    picture, noise = 2 * given["image"] - 1, given["noise"].reshape(-1, 1, 28, 28)
+    at = time[:, None, None, None]
+    torch.testing.assert_close(mixed, (1 - at) * picture + at * noise)
+    torch.testing.assert_close(losses["noise_prediction"], (noise - picture).square().mean())
+
+
+def test_a_share_of_the_labels_is_left_out():
+    made, painter = with_painter(lambda x, *_: x, unlabelled=0.3, shortcuts=0.0)
+    made.losses("flow", batch(4000), 0)
+    told = painter.told[0][3].sum(1)
+    assert set(told.tolist()) == {0.0, 1.0}
+    assert float((told == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
+
+
+def test_steps_begin_at_multiples_of_their_length_and_end_within_the_path():
+    torch.manual_seed(0)
+    time, length = flow._draw_steps(5000)
+    assert set(length.tolist()) == {1, 0.5, 0.25, 0.125, 0.0625, 0.03125}
+    assert torch.equal(time / length, (time / length).round())
+    assert float((time - length).min()) == 0
+    assert float(time.max()) == 1
+
+
+def test_a_long_step_goes_where_two_of_half_its_length_go():
+    """Frans et al., 2024, equation 4, in a field whose answer depends on all that it is told."""
+
+    def field(mixed: Tensor, time: Tensor, length: Tensor, label: Tensor) -> Tensor:
+        factor = 1 + time + 3 * length + label.argmax(1)
+        return mixed * factor[:, None, None, None]
+
+    made, painter = with_painter(field)
+    mixed, label = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
+    time, length = torch.tensor([1.0, 0.5]), torch.tensor([0.5, 0.03125])
+    found = made._two_halves(mixed, time, length, label)
+    for i, told in enumerate((0.25, 0.0)):  # below the shortest length the network is asked as a plain flow
+        half = float(length[i]) / 2
+        first = float(1 + time[i] + 3 * told + i)
+        second = float(1 + time[i] - half + 3 * told + i) * (1 - half * first)
+        torch.testing.assert_close(found[i], mixed[i] * 0.5 * (first + second))
+    assert not found.requires_grad
+    assert len(painter.told) == 2
+
+
+def test_a_share_of_the_pictures_trains_long_steps():
+    made, painter = with_painter(lambda x, *_: x, shortcuts=0.25, unlabelled=0.0)
+    losses = made.losses("flow", batch(16), 0)
+    _, time, length, _ = painter.told[-1]
+    assert (length[:4] > 0).all()
+    assert torch.equal(length[4:], torch.zeros(12))
+    assert torch.equal(time[:4] / length[:4], (time[:4] / length[:4]).round())
+    assert set(losses) == {"noise_prediction", "shortcut", "heard"}
+
+
+def noise() -> Tensor:
+    return torch.randn(2, 784, generator=torch.Generator().manual_seed(3))
+
+
+def paint(answer: Any, **arguments: Any) -> tuple[Tensor, Painter]:
+    options = {"steps": 4, "guidance": 1.0, "sampler": "euler"} | arguments
+    made, painter = with_painter(answer, **options.pop("options", {}))
+    return made.paint(torch.eye(10)[:2], noise(), **options), painter
+
+
+def test_four_steps_are_four_evaluations():
+    _, painter = paint(lambda x, *_: x)
+    assert [float(time[0]) for _, time, _, _ in painter.told] == [1, 0.75, 0.5, 0.25]
+    assert {float(length[0]) for _, _, length, _ in painter.told} == {0.25}
+    _, painter = paint(lambda x, *_: x, options={"shortcuts": 0.0})
+    assert {float(length[0]) for _, _, length, _ in painter.told} == {0.0}
+
+
+def test_guidance_is_the_network_without_a_label_plus_so_much_of_the_difference():
+    """Ho & Salimans, equation 6, with their w + 1: 0 paints any digit, 1 the label's own."""
+
+    def answer(mixed: Tensor, time: Tensor, length: Tensor, label: Tensor) -> Tensor:
+        return mixed + 0.1 * label.sum(1)[:, None, None, None]
+
+    def unclamped(guidance: float) -> Tensor:
+        picture, painter = paint(answer, guidance=guidance, steps=1)
+        assert len(painter.told) == (1 if guidance == 1 else 2)
+        return picture
+
+    # One step from noise z: z − (z + 0.1 w) = −0.1 w, shown as ½ − 0.05 w.
+    for guidance in (0.0, 1.0, 3.0):
+        torch.testing.assert_close(unclamped(guidance), torch.full((2, 1, 28, 28), 0.5 - 0.05 * guidance))
+
+
+def test_variation_scales_the_noise():
+    still, _ = paint(lambda x, *_: torch.zeros_like(x), options={"variation": 0.1})
+    torch.testing.assert_close(still, (0.5 + 0.05 * noise()).clamp(0, 1).reshape(2, 1, 28, 28))
+
+
+@pytest.mark.parametrize("objective", ["flow", "v"])  # noise alone says little of a label, which takes longer
+def test_it_learns_to_paint_the_one_picture_of_each_label(objective):
+    """Two labels, one picture each: from any noise the picture that was asked for."""
+    made = system(objective=objective, shortcuts=0.25 if objective == "flow" else 0.0, unlabelled=0.0)
+    picture = torch.zeros(2, 1, 28, 28)
+    picture[0, :, 4:14, 4:24] = 1
+    picture[1, :, 14:24, 4:24] = 1
+    optimizer = torch.optim.Adam(made.painter.parameters(), 3e-3)
+    for step in range(250):
+        label = torch.arange(32) % 2
+        torch.manual_seed(step)
+        losses = made.losses(
+            "flow", batch(32) | {"image": picture[label], "label": label, "noise": torch.randn(32, 784)}, 0
+        )
+        losses.pop("heard")
+        optimizer.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+    made.eval()
+    torch.manual_seed(1)
+    with torch.no_grad():
+        found = made.paint(torch.eye(10)[:2].repeat(8, 1), torch.randn(16, 784), 16, 1.0, "ddim")
+    errors = (found[:, None] - picture[None]).abs().mean((2, 3, 4))
+    assert (errors.argmin(1) == torch.arange(16) % 2).all()
+    assert float(errors.min(1).values.max()) < 0.15
+
+
+def test_a_picture_of_epsilon_stays_within_range():
+    """One step from almost pure noise: its picture is a small difference, much enlarged, and would be anything."""
+    made, _ = with_painter(lambda x, *_: torch.zeros_like(x), objective="epsilon", shortcuts=0.0)
+    found = made.paint(torch.eye(10)[:2], noise(), 1, 1.0, "ddim")
+    far = noise().abs() > 0.05
+    torch.testing.assert_close(found.flatten(1)[far], (noise() > 0).float()[far])
+
+
+def test_the_unet_mixes_places_and_keeps_sizes():
+    torch.manual_seed(0)
+    net = UNet(3, (4, 8, 12), 5).eval()
+    image, steering = torch.randn(2, 3, 32, 48), torch.randn(2, 5)
+    with torch.no_grad():
+        answer = net(image, steering)
+        assert answer.shape == image.shape
+        moved = image.clone()
+        moved[:, :, 0, 0] += 1
+        change = (net(moved, steering) - answer).abs().sum(1)[0]
+        assert float(change[0, 0]) > 0
+        assert float(change[20, 20]) > 0, "the coarse levels carry what one corner says across the picture"
+        assert not torch.allclose(net(image, steering.flip(0)), answer)
+
+
+def test_sinusoids_tell_values_apart():
+    values = torch.linspace(0, 1, 129)
+    codes = sinusoids(values, 64, longest=4.0, shortest=0.02)
+    assert codes.shape == (129, 64)
+    distances = torch.cdist(codes, codes) + 10 * torch.eye(129)
+    assert float(distances.min()) > 0.1
+    torch.testing.assert_close(codes.square().sum(1), torch.full((129,), 32.0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"objective": "v"}, {"guidance": float("nan")}, {"steps": 0}, {"unlabelled": 1}, {"sampler": "magic"}]
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValidationError):
+        flow.Config(**options)
