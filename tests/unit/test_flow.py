@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from soundsight.export.convert import to_onnx
 from soundsight.models import flow
 from soundsight.models.layers import count_parameters
+from soundsight.models.samplers import schedule
 from soundsight.models.unet import UNet, sinusoids
 
 
@@ -119,17 +123,17 @@ def noise() -> Tensor:
     return torch.randn(2, 784, generator=torch.Generator().manual_seed(3))
 
 
-def paint(answer: Any, **arguments: Any) -> tuple[Tensor, Painter]:
-    options = {"steps": 4, "guidance": 1.0, "sampler": "euler"} | arguments
-    made, painter = with_painter(answer, **options.pop("options", {}))
-    return made.paint(torch.eye(10)[:2], noise(), **options), painter
+def paint(answer: Any, steps: int = 4, weights: tuple[float, ...] = (1,), **options: Any) -> tuple[Tensor, Painter]:
+    made, painter = with_painter(answer, **options)
+    times = torch.tensor(schedule(steps))
+    return made.paint(torch.eye(10)[:2], noise(), times, torch.tensor(weights)), painter
 
 
 def test_four_steps_are_four_evaluations():
     _, painter = paint(lambda x, *_: x)
     assert [float(time[0]) for _, time, _, _ in painter.told] == [1, 0.75, 0.5, 0.25]
     assert {float(length[0]) for _, _, length, _ in painter.told} == {0.25}
-    _, painter = paint(lambda x, *_: x, options={"shortcuts": 0.0})
+    _, painter = paint(lambda x, *_: x, shortcuts=0.0)
     assert {float(length[0]) for _, _, length, _ in painter.told} == {0.0}
 
 
@@ -139,19 +143,59 @@ def test_guidance_is_the_network_without_a_label_plus_so_much_of_the_difference(
     def answer(mixed: Tensor, time: Tensor, length: Tensor, label: Tensor) -> Tensor:
         return mixed + 0.1 * label.sum(1)[:, None, None, None]
 
-    def unclamped(guidance: float) -> Tensor:
-        picture, painter = paint(answer, guidance=guidance, steps=1)
-        assert len(painter.told) == (1 if guidance == 1 else 2)
-        return picture
-
     # One step from noise z: z − (z + 0.1 w) = −0.1 w, shown as ½ − 0.05 w.
-    for guidance in (0.0, 1.0, 3.0):
-        torch.testing.assert_close(unclamped(guidance), torch.full((2, 1, 28, 28), 0.5 - 0.05 * guidance))
+    for guidance, weights in ((1.0, (1.0,)), (1.0, (1.0, 0.0)), (0.0, (0.0, 1.0)), (3.0, (3.0, -2.0))):
+        picture, painter = paint(answer, steps=1, weights=weights)
+        assert sum(len(mixed) for mixed, *_ in painter.told) == 2 * len(weights)
+        torch.testing.assert_close(picture, torch.full((2, 1, 28, 28), 0.5 - 0.05 * guidance))
+
+
+def test_the_options_of_use_are_the_defaults_of_its_controls():
+    made = system(steps=3, guidance=1.5)
+    assert made.controls["times"].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0])
+    assert made.controls["weights"].tolist() == [1.5, -0.5]
+    assert system().controls["weights"].tolist() == [1]
+    made.eval()
+    given = batch(3)
+    with torch.no_grad():
+        usual = made.generate(given["features"], given["noise"])
+        asked = made.generate(given["features"], given["noise"], **made.controls)
+        torch.testing.assert_close(usual, asked, rtol=0, atol=0)
+        heard = made.listen(given["features"])
+        torch.testing.assert_close(heard.sum(1), torch.ones(3))
+        share = torch.ones(())
+        same = made.generate(given["features"].flip(0), given["noise"], given=heard, share=share)
+        torch.testing.assert_close(same, usual)
+        assert not torch.allclose(made.generate(given["features"], given["noise"], torch.tensor([1.0, 0.0])), usual)
+        assert made.generate(given["features"], given["noise"], torch.tensor([1.0])).shape == usual.shape
 
 
 def test_variation_scales_the_noise():
-    still, _ = paint(lambda x, *_: torch.zeros_like(x), options={"variation": 0.1})
+    still, _ = paint(lambda x, *_: torch.zeros_like(x), variation=0.1)
     torch.testing.assert_close(still, (0.5 + 0.05 * noise()).clamp(0, 1).reshape(2, 1, 28, 28))
+
+
+def test_exported_its_loop_takes_any_number_of_steps_and_every_control():
+    made = system().eval()
+    given = {name: batch(4)[name].numpy() for name in ("features", "noise")}
+    session = onnxruntime.InferenceSession(to_onnx(made, given), providers=["CPUExecutionProvider"])
+    assert {node.name for node in session.get_inputs()} == set(given)
+    assert {node.name for node in session.get_overridable_initializers()} == set(made.controls)
+    one_hot = np.eye(10, dtype=np.float32)
+    for controls in (
+        {},
+        {"times": np.linspace(1, 0, 8, dtype=np.float32)},
+        {"times": np.array([1, 0], np.float32), "weights": np.array([2, -1], np.float32)},
+        {"times": np.array([1], np.float32)},
+        {"given": one_hot[[3]], "share": np.array(1, np.float32)},
+        {"given": one_hot[[3, 1, 4, 1]], "share": np.array(0.5, np.float32)},
+    ):
+        image, heard = session.run(["image", "heard"], given | controls)
+        told = {name: torch.from_numpy(value) for name, value in (given | controls).items()}
+        with torch.no_grad():
+            expected = made.generate(told.pop("features"), told.pop("noise"), **told)
+            np.testing.assert_allclose(heard, made.listen(torch.from_numpy(given["features"])), atol=1e-6)
+        np.testing.assert_allclose(image, expected, atol=1e-5, err_msg=str(list(controls)))
 
 
 @pytest.mark.parametrize("objective", ["flow", "v"])  # noise alone says little of a label, which takes longer
@@ -175,7 +219,8 @@ def test_it_learns_to_paint_the_one_picture_of_each_label(objective):
     made.eval()
     torch.manual_seed(1)
     with torch.no_grad():
-        found = made.paint(torch.eye(10)[:2].repeat(8, 1), torch.randn(16, 784), 16, 1.0, "ddim")
+        times = torch.tensor(schedule(16))
+        found = made.paint(torch.eye(10)[:2].repeat(8, 1), torch.randn(16, 784), times, torch.ones(1))
     errors = (found[:, None] - picture[None]).abs().mean((2, 3, 4))
     assert (errors.argmin(1) == torch.arange(16) % 2).all()
     assert float(errors.min(1).values.max()) < 0.15
@@ -183,8 +228,8 @@ def test_it_learns_to_paint_the_one_picture_of_each_label(objective):
 
 def test_a_picture_of_epsilon_stays_within_range():
     """One step from almost pure noise: its picture is a small difference, much enlarged, and would be anything."""
-    made, _ = with_painter(lambda x, *_: torch.zeros_like(x), objective="epsilon", shortcuts=0.0)
-    found = made.paint(torch.eye(10)[:2], noise(), 1, 1.0, "ddim")
+    made, _ = with_painter(lambda x, *_: torch.zeros_like(x), objective="epsilon", shortcuts=0.0, steps=1)
+    found = made.paint(torch.eye(10)[:2], noise(), made.controls["times"], torch.ones(1))
     far = noise().abs() > 0.05
     torch.testing.assert_close(found.flatten(1)[far], (noise() > 0).float()[far])
 
@@ -213,9 +258,7 @@ def test_sinusoids_tell_values_apart():
     torch.testing.assert_close(codes.square().sum(1), torch.full((129,), 32.0))
 
 
-@pytest.mark.parametrize(
-    "options", [{"objective": "v"}, {"guidance": float("nan")}, {"steps": 0}, {"unlabelled": 1}, {"sampler": "magic"}]
-)
+@pytest.mark.parametrize("options", [{"objective": "v"}, {"guidance": float("nan")}, {"steps": 0}, {"unlabelled": 1}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValidationError):
         flow.Config(**options)

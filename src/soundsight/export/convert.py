@@ -23,16 +23,16 @@ _OPSET = 20
 
 
 class _Generator(nn.Module):
-    """``generate`` as ``forward``, with the names of the ONNX inputs."""
+    """``generate`` as ``forward``; beside the picture what was heard, where a system says it."""
 
     def __init__(self, system: nn.Module) -> None:
         super().__init__()
-        self.system = system
+        self.system: Any = system
 
-    def forward(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, noise: Tensor | None = None, *controls: Tensor) -> Tensor | tuple[Tensor, ...]:
         noise = features.new_zeros(len(features), 0) if noise is None else noise
-        image: Tensor = self.system.generate(features, noise)  # type: ignore[operator]
-        return image
+        image: Tensor = self.system.generate(features, noise, *controls)
+        return (image, self.system.listen(features)) if hasattr(self.system, "listen") else image
 
 
 def as_function(module: nn.Module, inputs: Iterable[str]) -> nn.Module:
@@ -50,31 +50,48 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
 
     Returns:
         The file: batch size free, batch normalisation folded, without names of files and lines of source. A
-        generator's output is ``image``; a judge's are ``logits`` and ``features``.
+        generator's output is ``image``, and ``heard`` (B, L) where the system listens; a judge's are ``logits`` and
+        ``features``. A system's ``controls`` are inputs that may be left out.
     """
+    controls: dict[str, Tensor] = getattr(module, "controls", {})
+    # Sizes that shall be free must not be 1 in the example.
+    traced = {
+        name: value.repeat(2, *[1] * (value.ndim - 1)) if value.ndim else value for name, value in controls.items()
+    }
+    inputs = {name: torch.from_numpy(array) for name, array in examples.items()} | traced
+    generated = ["image", "heard"] if hasattr(module, "listen") else ["image"]
     with _quiet():
         program = torch.onnx.export(
             as_function(module, examples),
-            tuple(torch.from_numpy(array) for array in examples.values()),
-            input_names=list(examples),
-            output_names=["logits", "features"] if "image" in examples else ["image"],
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=["logits", "features"] if "image" in examples else generated,
             opset_version=_OPSET,
             dynamo=True,
-            dynamic_shapes=tuple({0: torch.export.Dim.DYNAMIC} for _ in examples),
+            dynamic_shapes=_free_sizes(examples, controls),
             verbose=False,
         )
     assert program is not None
     proto = program.model_proto
     _strip(proto)
+    for name, value in controls.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value.numpy(), name))
     del proto.graph.value_info[:]
     for value in (*proto.graph.input, *proto.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_param = "batch"
+                dimension.dim_param = f"num_{value.name}" if value.name in controls else "batch"
     proto.graph.name = "model"
     onnx.checker.check_model(proto, full_check=True)
     contents: bytes = proto.SerializeToString(deterministic=True)
     return contents
+
+
+def _free_sizes(examples: Mapping[str, Float32], controls: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """The first axis of all inputs is free; what is one number has none."""
+    free = {0: torch.export.Dim.DYNAMIC}
+    nested = (tuple(free if value.ndim else None for value in controls.values()),) if controls else ()
+    return (*(free for _ in examples), *nested)
 
 
 def _strip(message: Any) -> None:

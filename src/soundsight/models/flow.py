@@ -13,17 +13,16 @@ difference guides (Ho & Salimans, *Classifier-Free Diffusion Guidance*, 2022, eq
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
 
 from soundsight.losses import noise_prediction
 from soundsight.losses.noise_prediction import Objective, Sampling
 from soundsight.models.layers import Listener
-from soundsight.models.samplers import SAMPLERS, schedule
+from soundsight.models.samplers import schedule
 from soundsight.models.unet import UNet, sinusoids
 
 __all__ = ["Config", "System"]
@@ -52,7 +51,6 @@ class Config(BaseModel):
     """Share of the pictures that train long steps; 0 for a plain flow. For ``objective = "flow"`` only."""
     steps: PositiveInt = 4
     """Steps in use."""
-    sampler: Literal["ddim", "dpm-solver++", "euler", "heun"] = "euler"
     guidance: NonNegativeFloat = 1.0
     """In use: 1 is the network's own answer for the label, at one evaluation a step; more, at two, is surer of it."""
     variation: PositiveFloat = 1.0
@@ -155,34 +153,83 @@ class System(nn.Module):
         mean_BCHW: Tensor = 0.5 * (first_BCHW + second_BCHW)
         return mean_BCHW
 
-    def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:
-        """Pictures (B, 1, 28, 28) in [0, 1] from features and noise (B, 784)."""
-        label_BL = (self.config.sharpness * self.listener(features_BFN)).softmax(dim=1)
-        return self.paint(label_BL, noise_BD, self.config.steps, self.config.guidance, self.config.sampler)
+    @property
+    def controls(self) -> dict[str, Tensor]:
+        """What ``generate`` takes beside features and noise, with its defaults.
 
-    def paint(self, label_BL: Tensor, noise_BD: Tensor, steps: int, guidance: float, sampler: str) -> Tensor:
-        """Pictures (B, 1, 28, 28) in [0, 1] of label distributions (B, L)."""
-        objective = self.config.objective
-        length = 1 / steps if self.config.shortcuts else 0.0
-
-        def denoise(mixed_BCHW: Tensor, time: float) -> tuple[Tensor, Tensor]:
-            time_B = torch.full_like(mixed_BCHW[:, 0, 0, 0], time)
-            length_B = torch.full_like(time_B, length)
-            answer = self.painter(mixed_BCHW, time_B, length_B, label_BL)
-            if guidance != 1:
-                free = self.painter(mixed_BCHW, time_B, length_B, torch.zeros_like(label_BL))
-                answer = free + guidance * (answer - free)
-            picture, noise = noise_prediction.recover(answer, mixed_BCHW, time_B, objective)
-            if objective == "epsilon":  # near noise its picture is a small difference, much enlarged
-                picture = picture.clamp(-1, 1)
-                noise = noise_prediction.noise_of(picture, mixed_BCHW, time_B, objective)
-            return picture, noise
-
+        - ``times`` (S + 1,): where to stop on the way from noise to picture; falling, the last one 0.
+        - ``weights`` (1,) = [1] for the network's own answer, or (2,) = [g, 1 − g] for guidance g.
+        - ``given`` (1 or B, L), ``share`` (): paint so much of this label distribution, the rest of what is heard.
+        """
         # With epsilon the last moment of the path says nothing about the picture.
-        times = schedule(steps, 0.992 if objective == "epsilon" else 1.0)
-        noise_BCHW = self.config.variation * noise_BD.reshape(-1, *self.image_shape)
-        picture = SAMPLERS[sampler](denoise, noise_BCHW, times, objective)
-        return (0.5 + 0.5 * picture).clamp(0, 1)
+        first = 0.992 if self.config.objective == "epsilon" else 1.0
+        guidance = self.config.guidance
+        return {
+            "times": torch.tensor(schedule(self.config.steps, first)),
+            "weights": torch.tensor([1.0] if guidance == 1 else [guidance, 1 - guidance]),
+            "given": torch.zeros(1, self.num_labels),
+            "share": torch.zeros(()),
+        }
+
+    def listen(self, features_BFN: Tensor) -> Tensor:
+        """How likely each label is, (B, L), from features (B, 48, 48)."""
+        heard_BL: Tensor = (self.config.sharpness * self.listener(features_BFN)).softmax(dim=1)
+        return heard_BL
+
+    def generate(
+        self,
+        features_BFN: Tensor,
+        noise_BD: Tensor,
+        times: Tensor | None = None,
+        weights: Tensor | None = None,
+        given: Tensor | None = None,
+        share: Tensor | None = None,
+    ) -> Tensor:
+        """Pictures (B, 1, 28, 28) in [0, 1] from features and noise (B, 784); see ``controls`` for the rest."""
+        defaults = {name: value.to(noise_BD.device) for name, value in self.controls.items()}
+        times = defaults["times"] if times is None else times
+        weights = defaults["weights"] if weights is None else weights
+        given = defaults["given"] if given is None else given
+        share = defaults["share"] if share is None else share
+        label_BL = share * given + (1 - share) * self.listen(features_BFN)
+        return self.paint(label_BL, noise_BD, times, weights)
+
+    def paint(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
+        """Pictures (B, 1, 28, 28) in [0, 1] of label distributions (B, L), by ``ddim``: Euler's on straight paths."""
+        mixed_BCHW = self.config.variation * noise_BD.reshape(-1, *self.image_shape)
+
+        def advance(i: Tensor, mixed_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+            now_1, then_1 = (torch.index_select(times_S, 0, k.reshape(1)) for k in (i, i + 1))
+            length_1 = now_1 - then_1 if self.config.shortcuts else torch.zeros_like(now_1)
+            picture_BCHW, seen_BCHW = self.see(mixed_BCHW, now_1, length_1, label_BL, weights_K)
+            signal_1, level_1 = noise_prediction.levels(then_1, self.config.objective)
+            return i + 1, signal_1 * picture_BCHW + level_1 * seen_BCHW
+
+        i = torch.zeros((), dtype=torch.int64)
+        if torch.compiler.is_exporting():  # one loop in the exported network, for any number of steps
+            _, mixed_BCHW = while_loop(  # type: ignore[no-untyped-call]
+                lambda i, _: i < len(times_S) - 1, advance, (i, mixed_BCHW)
+            )
+        else:
+            for _ in range(len(times_S) - 1):
+                i, mixed_BCHW = advance(i, mixed_BCHW)
+        return (0.5 + 0.5 * mixed_BCHW).clamp(0, 1)
+
+    def see(
+        self, mixed_BCHW: Tensor, time_1: Tensor, length_1: Tensor, label_BL: Tensor, weights_K: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Picture and noise that the network sees in mixtures at one time, for a step of one length."""
+        num = len(weights_K)
+        labels_XL = torch.stack([label_BL, torch.zeros_like(label_BL)])[:num].flatten(0, 1)
+        told_X, length_X = (x.expand(len(labels_XL)) for x in (time_1, length_1))
+        answer_KBCHW = self.painter(mixed_BCHW.repeat(num, 1, 1, 1), told_X, length_X, labels_XL)
+        answer_KBCHW = answer_KBCHW.reshape(num, -1, *self.image_shape)
+        answer_BCHW = (weights_K.reshape(-1, 1, 1, 1, 1) * answer_KBCHW).sum(dim=0)
+        picture_BCHW, noise_BCHW = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_1, self.config.objective)
+        if self.config.objective == "epsilon":  # near noise its picture is a small difference, much enlarged
+            picture_BCHW = picture_BCHW.clamp(-1, 1)
+            noise_BCHW = noise_prediction.noise_of(picture_BCHW, mixed_BCHW, time_1, "epsilon")
+        return picture_BCHW, noise_BCHW
 
 
 def _draw_steps(num: int) -> tuple[Tensor, Tensor]:
