@@ -45,7 +45,7 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
 
     Args:
         module: A generator or a judge.
-        examples: An array for each input, with at least two items: ``features`` (B, F, N) and, where the system takes
+        examples: An array for each input, of which two items are read: ``features`` (B, F, N) and, where the system takes
             it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge.
 
     Returns:
@@ -58,9 +58,9 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
     traced = {
         name: value.repeat(2, *[1] * (value.ndim - 1)) if value.ndim else value for name, value in controls.items()
     }
-    inputs = {name: torch.from_numpy(array) for name, array in examples.items()} | traced
+    inputs = {name: torch.from_numpy(array[:2]) for name, array in examples.items()} | traced
     generated = ["image", "heard"] if hasattr(module, "listen") else ["image"]
-    with _quiet():
+    with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             as_function(module, examples),
             tuple(inputs.values()),

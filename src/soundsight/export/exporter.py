@@ -86,7 +86,7 @@ def export(
     """
     model, module = load_system(folder)
     inputs, what = _inputs(model, sounds, data_root() if data is None else data)
-    contents = to_onnx(module, {name: array[:2] for name, array in inputs.items()})
+    contents = to_onnx(module, inputs)
     run_onnx, run_torch = onnx_runner(contents), torch_runner(module)
     gap = difference(run_onnx, run_torch, inputs)
     if not gap <= TOLERANCE:  # NaN included

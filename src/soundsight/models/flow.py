@@ -220,7 +220,9 @@ class System(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Picture and noise that the network sees in mixtures at one time, for a step of one length."""
         num = len(weights_K)
-        labels_XL = torch.stack([label_BL, torch.zeros_like(label_BL)])[:num].flatten(0, 1)
+        # The label for the first weight, none for the second.
+        labelled_K = torch.arange(num, device=label_BL.device) == 0
+        labels_XL = (labelled_K[:, None, None] * label_BL).flatten(0, 1)
         told_X, length_X = (x.expand(len(labels_XL)) for x in (time_1, length_1))
         answer_KBCHW = self.painter(mixed_BCHW.repeat(num, 1, 1, 1), told_X, length_X, labels_XL)
         answer_KBCHW = answer_KBCHW.reshape(num, -1, *self.image_shape)
