@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from fitted_models import LATENT, SHARPNESS, mean_images, ridge, write_models
 from onnx_models import write_generator
@@ -49,8 +49,8 @@ def evaluate(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     return run
 
 
-def by_hand(root: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, decisions, labels of the nearest recordings and speakers, computed without our evaluation."""
+def by_hand(root: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, decisions, labels of the nearest recordings, speakers and pictures, computed without our evaluation."""
     sounds, test = fsdd.load(root / "fsdd"), mnist.load(root / "mnist", train=False)
     split = make_split(sounds, "random", seed=0)
     train_x, test_x = (
@@ -65,9 +65,10 @@ def by_hand(root: Path, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     shares /= shares.sum(1, keepdims=True)
     pattern = np.random.default_rng(0).normal(0, 0.05, (LATENT, 784))
     images = np.clip(shares @ means + noise.draw(seed, len(rows), LATENT) @ pattern, 0, 1)
-    decisions = KNeighborsClassifier(1).fit(means, np.arange(10)).predict(np.round(images * 255) / 255)
+    images = np.round(images * 255) / 255
+    decisions = KNeighborsClassifier(1).fit(means, np.arange(10)).predict(images)
     near = KNeighborsClassifier(1).fit(train_x, sounds.labels[split.train]).predict(test_x)[rows]
-    return test.labels, decisions, near, np.array(sounds.speakers)[split.test][rows]
+    return test.labels, decisions, near, np.array(sounds.speakers)[split.test][rows], images
 
 
 def test_the_numbers_are_those_of_an_independent_computation(evaluate, models, data_root: Path) -> None:
@@ -75,7 +76,7 @@ def test_the_numbers_are_those_of_an_independent_computation(evaluate, models, d
     code, out, _ = evaluate(generator, "--judge", judge, "--seed", "3", "--json")
     assert code == 0
     report = json.loads(out)
-    labels, decisions, near, speakers = by_hand(data_root, seed=3)
+    labels, decisions, near, speakers, images = by_hand(data_root, seed=3)
     right = labels == decisions
     assert report["num_pictures"] == 10_000
     assert report["num_recordings"] == 200
@@ -104,6 +105,29 @@ def test_the_numbers_are_those_of_an_independent_computation(evaluate, models, d
     assert spread["constant picture"] == 0
     assert spread["real images"] == 1
     assert spread["nearest recording"] == pytest.approx(1, abs=0.1)
+    compared_with_real_images(report, images, test.images_NHW.reshape(-1, 784) / 255)
+
+
+def compared_with_real_images(report: dict[str, Any], images: np.ndarray, real: np.ndarray) -> None:
+    """The judge's features are the pixels: the pictures as a set, by scikit-learn and by eigenvalues."""
+    scores = report["scores"]
+    covariances = np.cov(images.T), np.cov(real.T)
+    shared = np.sqrt(np.clip(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0, None)).sum()
+    frechet = np.square(images.mean(0) - real.mean(0)).sum() + np.trace(sum(covariances)) - 2 * shared
+    assert scores["frechet"]["value"] == pytest.approx(frechet, rel=0.02)
+    reach = NearestNeighbors(n_neighbors=6).fit(real).kneighbors(real)[0][:, 5]
+    nearest = NearestNeighbors(n_neighbors=1).fit(images).kneighbors(real)[0][:, 0]
+    assert scores["coverage"]["value"] == pytest.approx((nearest < reach).mean(), abs=0.005)
+    beside = {name: {b["name"]: b["value"] for b in score["baselines"]} for name, score in scores.items()}
+    for name in ("frechet", "kernel"):
+        assert scores[name]["lower_is_better"]
+        assert (
+            abs(beside[name]["real training images"]) < 0.1 * scores[name]["value"] < beside[name]["constant picture"]
+        )
+    for name in ("precision", "recall", "density", "coverage"):
+        assert beside[name]["real training images"] > 0.85
+        assert "real images" not in beside[name], "what is compared with itself says nothing"
+    assert beside["recall"]["constant picture"] == 0
 
 
 def test_one_seed_gives_one_report(evaluate, models) -> None:

@@ -195,6 +195,22 @@ def test_a_score_that_a_baseline_reaches_is_marked() -> None:
     assert score(0.995).reached_by == ()
 
 
+def test_a_distance_is_reached_from_below() -> None:
+    beside = (Baseline("near", 0.5), Baseline("far", 2.0), Baseline("real images", 0.1, ceiling=True))
+    assert Score("frechet", "Fréchet distance", 1.0, None, beside, lower_is_better=True).reached_by == ("near",)
+    assert Score("frechet", "Fréchet distance", 0.4, None, beside, lower_is_better=True).reached_by == ()
+
+
+def test_a_row_for_each_score_and_a_column_for_each_thing_beside() -> None:
+    shown = report()
+    columns = shown.columns()
+    assert columns[:2] == ["this model", "published"]
+    rows = dict(shown.rows())
+    assert rows["Diversity"] == ["0.250", *["–"] * (len(columns) - 1)]
+    assert rows["Accuracy"][:2] == ["85.00 % ± 1.00 *", "94.20 %"]
+    assert "published" not in report(scores=(Score("diversity", "Diversity", 0.25),)).columns()
+
+
 def report(**changes: Any) -> Report:
     picture = rng().integers(0, 256, (28, 28, 1), dtype=np.uint8)
     return replace(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import shlex
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.judging import evaluate_judge
 from soundsight.evaluation.networks import engine, load_judge, load_pipeline
-from soundsight.evaluation.published import published
-from soundsight.evaluation.report import Baseline, Report, Score
-from soundsight.evaluation.scores import by_label, by_name, clustered_error, mean_over_recordings
+from soundsight.evaluation.report import Report
+from soundsight.evaluation.scores import all_scores, by_label, by_name
 from soundsight.evaluation.trial import Outcome, Trial, Watch
 from soundsight.folder import ModelFolder, read_folder, resolve
 from soundsight.metrics.accuracy import confusion_matrix
@@ -123,62 +121,12 @@ def _describe(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[
         "num_recordings": len(sounds.split.test),
         "num_heard": sounds.num_heard,
         "labels": tested.labels,
-        "scores": _scores(model, tested, outcome, others),
+        "scores": all_scores(model, tested, outcome, others),
         "confusion_LL": confusion_LL,
         "by_label": by_label(tested.labels, confusion_LL),
         "by_speaker": by_name(speakers_P, outcome.decisions_P == tested.labels_P),
         "data": (sounds.data, tested.images.data),
     }
-
-
-def _scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
-    """All scores with their baselines."""
-    chance = Baseline("chance", 1 / len(tested.labels))
-
-    def by_picture(o: Outcome) -> float:
-        return float((o.decisions_P == tested.labels_P).mean())
-
-    def by_recording(o: Outcome) -> float:
-        return mean_over_recordings(o.decisions_P == tested.labels_P, tested.rows_P)
-
-    def spread(o: Outcome) -> float:
-        return o.spread / others["real images"].spread
-
-    def feature_spread(o: Outcome) -> float:
-        return o.feature_spread / others["real images"].feature_spread
-
-    def beside(value: Callable[[Outcome], float]) -> tuple[Baseline, ...]:
-        return tuple(Baseline(name, value(o), ceiling=name == "real images") for name, o in others.items())
-
-    sounds = tested.sounds
-    paper = published(model.system, model.model, sounds.data.name, sounds.split.name, "accuracy")
-    error = clustered_error(outcome.decisions_P == tested.labels_P, tested.rows_P)
-    return (
-        Score(
-            name="accuracy",
-            title="Accuracy over pictures",
-            value=by_picture(outcome),
-            error=error,
-            baselines=(chance, *beside(by_picture)),
-            # What the paper measured is a test; where the model has heard the recordings, this is none.
-            published=None if sounds.num_heard else paper,
-        ),
-        Score(
-            "recording_accuracy",
-            "Accuracy, mean over recordings",
-            by_recording(outcome),
-            None,
-            (chance, *beside(by_recording)),
-        ),
-        Score("diversity", "Diversity in pixels (real = 1)", spread(outcome), None, beside(spread)),
-        Score(
-            "feature_diversity",
-            "Diversity in the judge's features (real = 1)",
-            feature_spread(outcome),
-            None,
-            beside(feature_spread),
-        ),
-    )
 
 
 def _versions(model: ModelFolder) -> dict[str, str]:

@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 from string import Template
 
-from soundsight.evaluation.report import OURS, Group, Report, Sample, shown_groups
+from soundsight.evaluation.report import Group, Report, Sample, shown_groups
 from soundsight.picture import encode
 
 __all__ = ["how", "page", "render"]
@@ -48,13 +48,12 @@ def how(command: str, facts: Sequence[tuple[str, list[str]]]) -> str:
 
 
 def _scores(report: Report) -> str:
-    """A column for each score; one that a baseline reaches is marked, and in words below."""
-    head = "".join(f'<th scope="col">{escape(score.title)}</th>' for score in report.scores)
+    """A row for each score; one that a baseline reaches is marked, and in words below."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in report.columns())
     rows = []
-    for name, values in report.rows():
-        ours = ' class="ours"' if name == OURS else ""
-        cells = "".join(f"<td>{escape(value)}</td>" for value in values)
-        rows.append(f'<tr{ours}><th scope="row">{escape(name)}</th>{cells}</tr>')
+    for title, (ours, *beside) in report.rows():
+        cells = "".join(f"<td>{escape(value)}</td>" for value in beside)
+        rows.append(f'<tr><th scope="row">{escape(title)}</th><td class="ours">{escape(ours)}</td>{cells}</tr>')
     lines = []
     for score in report.scores:
         if score.reached_by:
@@ -63,7 +62,7 @@ def _scores(report: Report) -> str:
         if score.published:
             lines.append(f'<p class="soft">Published: {escape(score.published.source)}.</p>')
     table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    note = f'<p class="soft">{escape(report.error_note)}</p>'
+    note = f'<p class="soft">{escape(report.score_note)}</p>'
     return f'<div class="scroll">{table}</div>\n{note}{"".join(lines)}'
 
 

@@ -43,10 +43,11 @@ class Score:
     Attributes:
         name: Of the metric.
         title: In words.
-        value: 0 to 1; a diversity may be above 1.
+        value: Of what was scored: a share from 0 to 1, a ratio, or a distance.
         error: Standard error over test recordings, where these are what was drawn; None where it cannot be told.
         baselines: The same score without the model.
         published: The paper's number, where there is one for the same data and split.
+        lower_is_better: It is a distance.
     """
 
     name: str
@@ -55,11 +56,13 @@ class Score:
     error: float | None = None
     baselines: tuple[Baseline, ...] = ()
     published: Published | None = None
+    lower_is_better: bool = False
 
     @property
     def reached_by(self) -> tuple[str, ...]:
         """Baselines that score as well without the model; where there is one, the score says nothing."""
-        return tuple(b.name for b in self.baselines if not b.ceiling and b.value >= self.value)
+        sign = -1 if self.lower_is_better else 1
+        return tuple(b.name for b in self.baselines if not b.ceiling and sign * b.value >= sign * self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +152,31 @@ class Report:
         )
 
     @property
-    def error_note(self) -> str:
-        """What the ± is."""
-        over = "test images" if self.split is None else "test recordings"
-        return f"±: standard error over {over}"
+    def score_note(self) -> str:
+        """What the scores are, in a few lines."""
+        if self.split is None:
+            return "±: standard error over test images"
+        return (
+            "±: standard error over test recordings. Diversity: that of real test images is 1. Features are those of "
+            f"{self.judge['name']}; the distances (lower is better) and what follows them compare the pictures with "
+            "real test images there, and say nothing beside numbers from other features."
+        )
+
+    def columns(self) -> list[str]:
+        """Heads of the table of scores: the model, the published number where there is one, the baselines."""
+        names = dict.fromkeys(baseline.name for score in self.scores for baseline in score.baselines)
+        paper = ["published"] if any(score.published for score in self.scores) else []
+        return [OURS, *paper, *names]
 
     def rows(self) -> list[tuple[str, list[str]]]:
-        """The table of scores: the model, the published number, the baselines; a cell for each score."""
-        names = list(dict.fromkeys(baseline.name for score in self.scores for baseline in score.baselines))
-        beside = [{b.name: number(score, b.value) for b in score.baselines} for score in self.scores]
-        papers = [number(score, score.published.value) if score.published else "–" for score in self.scores]
-        return [
-            (OURS, [_ours(score) for score in self.scores]),
-            ("published", papers),
-            *((name, [values.get(name, "–") for values in beside]) for name in names),
-        ]
+        """The table of scores: a title and a cell for each column."""
+        return [(score.title, self._row(score)) for score in self.scores]
+
+    def _row(self, score: Score) -> list[str]:
+        beside = {b.name: number(score, b.value) for b in score.baselines} | {OURS: _ours(score)}
+        if score.published:
+            beside["published"] = number(score, score.published.value)
+        return [beside.get(name, "–") for name in self.columns()]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,17 +1,135 @@
-"""Decisions of a judge to numbers."""
+"""Decisions and features of a judge to numbers, each beside its baselines."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.evaluation.report import Group
+from soundsight.evaluation.published import published
+from soundsight.evaluation.report import Baseline, Group, Score
+from soundsight.evaluation.trial import TEST_IMAGES, TRAIN_IMAGES, Outcome, Trial
+from soundsight.folder import ModelFolder
 from soundsight.metrics import accuracy
+from soundsight.metrics.frechet import frechet_distance
+from soundsight.metrics.kernel import kernel_distance
+from soundsight.metrics.neighbours import Reference
 
-__all__ = ["by_label", "by_name", "clustered_error", "mean_over_recordings"]
+__all__ = ["all_scores", "by_label", "by_name", "clustered_error", "mean_over_recordings"]
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+
+
+_NEIGHBOURS = 5
+
+
+def all_scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
+    """Every score of a trial with its baselines.
+
+    Args:
+        model: The model that was tested.
+        tested: What it was tested on.
+        outcome: What came of it.
+        others: What came of the baselines.
+    """
+    return (
+        *_accuracies(model, tested, outcome, others),
+        *_diversities(outcome, others),
+        *_comparisons(outcome, others),
+    )
+
+
+def _accuracies(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, Score]:
+    chance = Baseline("chance", 1 / len(tested.labels))
+
+    def right(o: Outcome) -> Bool:
+        right_P: Bool = o.decisions_P == tested.labels_P
+        return right_P
+
+    def by_picture(o: Outcome) -> float:
+        return float(right(o).mean())
+
+    def by_recording(o: Outcome) -> float:
+        return mean_over_recordings(right(o), tested.rows_P)
+
+    sounds = tested.sounds
+    paper = published(model.system, model.model, sounds.data.name, sounds.split.name, "accuracy")
+    return (
+        Score(
+            "accuracy",
+            "Accuracy over pictures",
+            by_picture(outcome),
+            clustered_error(right(outcome), tested.rows_P),
+            (chance, *_beside(by_picture, others)),
+            # What the paper measured is a test; where the model has heard the recordings, this is none.
+            None if sounds.num_heard else paper,
+        ),
+        Score(
+            "recording_accuracy",
+            "Accuracy over recordings",
+            by_recording(outcome),
+            None,
+            (chance, *_beside(by_recording, others)),
+        ),
+    )
+
+
+def _diversities(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, Score]:
+    def spread(o: Outcome) -> float:
+        return o.spread / others[TEST_IMAGES].spread
+
+    def feature_spread(o: Outcome) -> float:
+        return o.feature_spread / others[TEST_IMAGES].feature_spread
+
+    return (
+        Score("diversity", "Diversity in pixels", spread(outcome), None, _beside(spread, others)),
+        Score(
+            "feature_diversity",
+            "Diversity in features",
+            feature_spread(outcome),
+            None,
+            _beside(feature_spread, others),
+        ),
+    )
+
+
+def _comparisons(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
+    """The pictures as a set, in the judge's features, against the real test images of the same pairs."""
+    reference_SD = others[TEST_IMAGES].features_SD
+    if len(reference_SD) <= _NEIGHBOURS:
+        return ()
+    # Compared with themselves the test images would be perfect; training images show what real ones reach.
+    others = {name: o for name, o in others.items() if name != TEST_IMAGES}
+    reference = Reference(reference_SD, _NEIGHBOURS)
+    around = {id(o): reference.compare(o.features_SD) for o in (outcome, *others.values())}
+
+    def score(name: str, title: str, value: Callable[[Outcome], float], *, lower: bool = False) -> Score:
+        return Score(name, title, value(outcome), None, _beside(value, others), lower_is_better=lower)
+
+    return (
+        score(
+            "frechet",
+            "Fréchet distance",
+            lambda o: frechet_distance(o.features_SD, reference_SD),
+            lower=True,
+        ),
+        score(
+            "kernel",
+            "Kernel distance",
+            lambda o: kernel_distance(o.features_SD, reference_SD),
+            lower=True,
+        ),
+        score("precision", "Precision", lambda o: around[id(o)].precision),
+        score("recall", "Recall", lambda o: around[id(o)].recall),
+        score("density", "Density", lambda o: around[id(o)].density),
+        score("coverage", "Coverage", lambda o: around[id(o)].coverage),
+    )
+
+
+def _beside(value: Callable[[Outcome], float], others: dict[str, Outcome]) -> tuple[Baseline, ...]:
+    return tuple(Baseline(name, value(o), ceiling=name in (TRAIN_IMAGES, TEST_IMAGES)) for name, o in others.items())
 
 
 def mean_over_recordings(right_P: Bool, rows_P: Int64) -> float:

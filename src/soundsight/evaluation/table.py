@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -32,13 +33,12 @@ def show(report: Report, console: Console) -> None:
 
 
 def _scores(report: Report) -> Table:
-    """A column for each score, a row for the model and each thing it stands beside."""
-    table = Table("", caption=report.error_note, caption_justify="left")
-    for score in report.scores:
-        table.add_column(score.title, justify="right")
-    for name, cells in report.rows():
-        ours = name == OURS
-        table.add_row(name, *(Text(cell, style="bold" if ours else "") for cell in cells), end_section=ours)
+    """A row for each score, a column for the model and each thing it stands beside."""
+    table = Table("", caption=report.score_note, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in report.columns():
+        table.add_column(name, justify="right", style="bold" if name == OURS else "")
+    for title, cells in report.rows():
+        table.add_row(title, *cells)
     return table
 
 

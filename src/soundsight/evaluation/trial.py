@@ -19,13 +19,28 @@ from soundsight.folder import ModelFolder
 from soundsight.metrics import diversity, feature_diversity
 from soundsight.pipeline import AudioToImage
 
-__all__ = ["Outcome", "Trial", "Watch", "baselines", "choose", "load_trial", "run", "samples_of"]
+__all__ = [
+    "SET_SIZE",
+    "TEST_IMAGES",
+    "TRAIN_IMAGES",
+    "Outcome",
+    "Trial",
+    "Watch",
+    "baselines",
+    "choose",
+    "load_trial",
+    "run",
+    "samples_of",
+]
 
 UInt8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Watch = Callable[[int, int], None]
 """Told how many pictures of how many are done."""
+TRAIN_IMAGES, TEST_IMAGES = "real training images", "real images"
+SET_SIZE = 10_000
+"""Most pictures that are compared as a set: as many as MNIST has test images; the work grows with the square."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,12 +79,14 @@ class Outcome:
         decisions_P: (P,) label that the judge read.
         spread: Within-class pixel spread.
         feature_spread: Within-class spread of the judge's features.
+        features_SD: (S, D) float32, the judge's features of the first S pictures, at most ``SET_SIZE``.
         kept: Some of the pictures, (C, H, W) uint8, by pair.
     """
 
     decisions_P: Int64
     spread: float
     feature_spread: float
+    features_SD: Float32
     kept: dict[int, UInt8]
 
 
@@ -126,38 +143,45 @@ def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: 
     """
     noise_PD = noise.draw(trial.seed, len(trial), pipe.folder.latent_size)
     pixels, features = diversity.Metric(len(trial.labels)), feature_diversity.Metric(len(trial.labels))
-    decisions, done = [], 0
+    decisions, seen, done = [], [], 0
     kept: dict[int, UInt8] = {}
     for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD):
         after = done + len(images_BCHW)
         decisions_B, features_BD = _decide(judge, images_BCHW)
         decisions.append(decisions_B)
+        seen.append(features_BD[: max(SET_SIZE - done, 0)])
         pixels.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
         features.update(features_BD, trial.labels_P[done:after])
         kept |= {i: images_BCHW[i - done] for i in keep if done <= i < after}
         done = after
         if watch is not None:
             watch(done, len(trial))
-    return Outcome(np.concatenate(decisions), pixels.compute(), features.compute(), kept)
+    return Outcome(np.concatenate(decisions), pixels.compute(), features.compute(), np.concatenate(seen), kept)
 
 
 def baselines(pipe: AudioToImage, judge: Judge, trial: Trial) -> dict[str, Outcome]:
-    """What a constant picture, the nearest training recording and real test images score.
+    """What a constant picture, the nearest training recording and real images score.
 
     The constant is the mean training image. The nearest recording, by the Euclidean distance of features, answers with
-    a random training image of its label.
+    a random training image of its label. Real training images of the right labels show how far apart two samples of
+    real handwriting are; real test images are what pictures are compared with.
     """
     images, sounds = trial.images, trial.sounds
     constant_1CHW = mean_image(images.train.images_NHW)[None, None]
-    constant_P = np.repeat(_decide(judge, constant_1CHW)[0], len(trial))
+    constant_1, constant_1D = _decide(judge, constant_1CHW)
+    size = min(len(trial), SET_SIZE)
     near_R = nearest(trial.features_RFN, _features(pipe, sounds, sounds.split.train))
     near_P = sounds.sounds.labels[sounds.split.train][near_R][trial.rows_P]
     shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
-    shown, real = images.train.images_NHW[shown_P][:, None], images.test.images_NHW[trial.images_P][:, None]
+    others_P = images_of_labels(trial.labels_P, images.train.labels, _rng(trial.seed, 3))
+    shown, others = (images.train.images_NHW[rows_P][:, None] for rows_P in (shown_P, others_P))
     return {
-        "constant picture": Outcome(constant_P, 0.0, 0.0, {}),
+        "constant picture": Outcome(
+            np.repeat(constant_1, len(trial)), 0.0, 0.0, np.repeat(constant_1D, size, axis=0), {}
+        ),
         "nearest recording": _outcome(judge, shown, trial.labels_P),
-        "real images": _outcome(judge, real, trial.labels_P),
+        TRAIN_IMAGES: _outcome(judge, others, trial.labels_P),
+        TEST_IMAGES: _outcome(judge, images.test.images_NHW[trial.images_P][:, None], trial.labels_P),
     }
 
 
@@ -166,7 +190,8 @@ def _outcome(judge: Judge, images_PCHW: UInt8, labels_P: Int64) -> Outcome:
     decisions_P, features_PD = _decide(judge, images_PCHW)
     features = feature_diversity.Metric(int(labels_P.max()) + 1)
     features.update(features_PD, labels_P)
-    return Outcome(decisions_P, diversity.spread(images_PCHW / 255, labels_P), features.compute(), {})
+    spread = diversity.spread(images_PCHW / 255, labels_P)
+    return Outcome(decisions_P, spread, features.compute(), features_PD[:SET_SIZE], {})
 
 
 def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample, ...]:

@@ -45,8 +45,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
 
     Args:
         module: A generator or a judge.
-        examples: An array for each input, of which two items are read: ``features`` (B, F, N) and, where the system takes
-            it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge.
+        examples: An array for each input, of which two items are read: ``features`` (B, F, N) and, where the system
+            takes it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge.
 
     Returns:
         The file: batch size free, batch normalisation folded, without names of files and lines of source. A

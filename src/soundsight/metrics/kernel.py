@@ -7,6 +7,8 @@ may be negative. All pairs are compared, not subsets of them: same expectation, 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -14,7 +16,7 @@ from soundsight.metrics.sets import two_sets
 
 __all__ = ["kernel_distance"]
 
-Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 _BLOCK = 1024
 
 
@@ -31,27 +33,31 @@ def kernel_distance(features: ArrayLike, reference: ArrayLike) -> float:
     >>> kernel_distance([[0.0], [0.0]], [[1.0], [1.0]])  # 1³ + 2³ − 2 · 1³
     7.0
     """
-    features_ND, reference_MD = two_sets(features, reference, least=2)
-    across = _sum(features_ND, reference_MD) / (len(features_ND) * len(reference_MD))
-    return float(_within(features_ND) + _within(reference_MD) - 2 * across)
+    features_ND, reference_MD = (x.astype(np.float32) for x in two_sets(features, reference, least=2))
+    across = sum(_blocks(features_ND, reference_MD)) / (len(features_ND) * len(reference_MD))
+    return _within(features_ND) + _within(reference_MD) - 2 * across
 
 
-def _within(features_ND: Float64) -> float:
+def _within(features_ND: Float32) -> float:
     """Mean of the kernel over pairs of different vectors."""
     num, size = features_ND.shape
-    themselves = float(_kernel(np.square(features_ND).sum(axis=1), size).sum())
-    return float((_sum(features_ND, features_ND) - themselves) / (num * (num - 1)))
+    total = 0.0
+    for start in range(0, num, _BLOCK):
+        block_BD = features_ND[start : start + _BLOCK]
+        themselves = _sum(np.square(block_BD).sum(axis=1), size)
+        # Each pair with a later block counts twice: the kernel is symmetric.
+        total += _sum(block_BD @ block_BD.T, size) - themselves
+        total += 2 * sum(_blocks(block_BD, features_ND[start + _BLOCK :]))
+    return float(total / (num * (num - 1)))
 
 
-def _sum(features_ND: Float64, reference_MD: Float64) -> float:
-    """Sum of the kernel over all pairs, a block of rows at a time."""
-    size = features_ND.shape[1]
-    return sum(
-        float(_kernel(features_ND[start : start + _BLOCK] @ reference_MD.T, size).sum())
-        for start in range(0, len(features_ND), _BLOCK)
-    )
+def _blocks(features_ND: Float32, reference_MD: Float32) -> Iterator[float]:
+    """Sums of the kernel over all pairs, a block of rows at a time."""
+    for start in range(0, len(features_ND), _BLOCK):
+        yield _sum(features_ND[start : start + _BLOCK] @ reference_MD.T, features_ND.shape[1])
 
 
-def _kernel(products: Float64, size: int) -> Float64:
-    shifted: Float64 = products / size + 1
-    return shifted * shifted * shifted  # several times as fast as a power
+def _sum(products: Float32, size: int) -> float:
+    """Sum of (product / D + 1)³."""
+    shifted = products / np.float32(size) + np.float32(1)
+    return float((shifted * shifted * shifted).sum(dtype=np.float64))  # several times as fast as a power

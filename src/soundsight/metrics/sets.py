@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["two_sets"]
+__all__ = ["two_sets", "vectors"]
 
 Float64 = NDArray[np.float64]
 
@@ -16,16 +16,29 @@ def two_sets(features: ArrayLike, reference: ArrayLike, *, least: int) -> tuple[
     Raises:
         ValueError: Wrong shapes, fewer than ``least`` vectors, or values that are not finite.
     """
-    sets = np.asarray(features, np.float64), np.asarray(reference, np.float64)
-    for name, array in zip(("features", "reference"), sets, strict=True):
-        if array.ndim != 2 or not array.shape[1]:
-            raise ValueError(f"{name} must be (N, D), not {array.shape}")
-        if len(array) < least:
-            raise ValueError(f"{name} must hold at least {least} vectors, not {len(array)}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite")
-    if sets[0].shape[1] != sets[1].shape[1]:
-        raise ValueError(
-            f"features of size {sets[0].shape[1]} cannot be compared with a reference of {sets[1].shape[1]}"
-        )
-    return sets
+    reference_MD = vectors(reference, "reference", least=least)
+    return vectors(features, "features", least=least, size=reference_MD.shape[1]), reference_MD
+
+
+def vectors(array: ArrayLike, name: str, *, least: int, size: int | None = None) -> Float64:
+    """A set as float64, (N, D).
+
+    Args:
+        array: (N, D).
+        name: What to call it where it is wrong.
+        least: Fewest vectors.
+        size: D, where it is known.
+
+    Raises:
+        ValueError: A wrong shape, fewer than ``least`` vectors, or values that are not finite.
+    """
+    vectors_ND = np.asarray(array, np.float64)
+    if vectors_ND.ndim != 2 or not vectors_ND.shape[1]:
+        raise ValueError(f"{name} must be (N, D), not {vectors_ND.shape}")
+    if size is not None and vectors_ND.shape[1] != size:
+        raise ValueError(f"{name} of size {vectors_ND.shape[1]} cannot be compared with a reference of {size}")
+    if len(vectors_ND) < least:
+        raise ValueError(f"{name} must hold at least {least} vectors, not {len(vectors_ND)}")
+    if not np.isfinite(vectors_ND).all():
+        raise ValueError(f"{name} must be finite")
+    return vectors_ND
