@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["WEIGHTS", "Generator", "open_session"]
 
 WEIGHTS = "model.onnx"
+_NO_CONTROLS: Mapping[str, NDArray[np.float32]] = {}
+# Inputs that a network may have beside features and noise, each with a default inside of it, and their number of axes.
+_CONTROLS = {"times": 1, "weights": 1, "given": 2, "share": 0}
 
 
 class Generator:
@@ -39,8 +42,17 @@ class Generator:
         verify_weights(folder, [WEIGHTS])
         self._session = open_session(folder, threads)
         self._check_signature()
+        self.controls = frozenset(node.name for node in self._session.get_overridable_initializers())
+        """Names of the controls that the network has."""
+        self.listens = any(node.name == "heard" for node in self._session.get_outputs())
+        """Whether it says what it heard."""
 
-    def __call__(self, features_BFN: NDArray[np.float32], noise_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+    def __call__(
+        self,
+        features_BFN: NDArray[np.float32],
+        noise_BD: NDArray[np.float32],
+        controls: Mapping[str, NDArray[np.float32]] = _NO_CONTROLS,
+    ) -> NDArray[np.float32]:
         """Pictures of a batch.
 
         One row at a time: kernels for different batch sizes add in different orders, and the last bit of a picture
@@ -49,6 +61,8 @@ class Generator:
         Args:
             features_BFN: (B, F, N) float32 from the model's front end.
             noise_BD: (B, D) float32.
+            controls: Of ``self.controls``, for the whole batch: ``times`` (S + 1,), ``weights`` (1,) or (2,), ``given``
+                (1, L), ``share`` (), as ``models.flow`` explains; what is left out keeps the network's default.
 
         Returns:
             (B, C, H, W) float32 in [0, 1].
@@ -56,15 +70,45 @@ class Generator:
         Raises:
             ModelError: The network does not fit these inputs or does not return pictures.
         """
-        return np.concatenate([self._run(features_BFN[i : i + 1], noise_BD[i : i + 1]) for i in range(len(noise_BD))])
+        rows = [slice(i, i + 1) for i in range(len(noise_BD))]
+        return np.concatenate([self._picture(features_BFN[row], noise_BD[row], controls) for row in rows])
 
-    def _run(self, features_1FN: NDArray[np.float32], noise_1D: NDArray[np.float32]) -> NDArray[np.float32]:
-        shape = self.folder.image
-        feeds = {"features": features_1FN, "noise": noise_1D} if self.folder.latent_size else {"features": features_1FN}
+    def listen(self, features_BFN: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How likely each label is, (B, L) float32, without a picture; for networks that listen.
+
+        Raises:
+            ModelError: The network does not fit these features.
+        """
+        assert self.listens
+        noise_1D = np.zeros((1, self.folder.latent_size), np.float32)
+        still = {"times": np.ones(1, np.float32)}  # no step
+        rows = [slice(i, i + 1) for i in range(len(features_BFN))]
+        return np.concatenate([self._run("heard", features_BFN[row], noise_1D, still) for row in rows])
+
+    def _run(
+        self,
+        output: str,
+        features_1FN: NDArray[np.float32],
+        noise_1D: NDArray[np.float32],
+        controls: Mapping[str, NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        feeds = {"features": features_1FN, **controls}
+        if self.folder.latent_size:
+            feeds["noise"] = noise_1D
         try:
-            image_1CHW: NDArray[np.float32] = self._session.run(["image"], feeds)[0]
+            found: NDArray[np.float32] = self._session.run([output], feeds)[0]
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ModelError(f"{self.folder.path}: {WEIGHTS} cannot be run ({_first_line(error)})") from error
+        return found
+
+    def _picture(
+        self,
+        features_1FN: NDArray[np.float32],
+        noise_1D: NDArray[np.float32],
+        controls: Mapping[str, NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        shape = self.folder.image
+        image_1CHW = self._run("image", features_1FN, noise_1D, controls)
         if image_1CHW.shape != (1, shape.channels, shape.height, shape.width):
             raise ModelError(
                 f"{self.folder.path}: {WEIGHTS} returned {image_1CHW.shape}, not what its config.json says"
@@ -80,8 +124,15 @@ class Generator:
         if latent_size:
             inputs["noise"] = (None, latent_size)
         outputs: dict[str, Sequence[int | None]] = {"image": (None, shape.channels, shape.height, shape.width)}
+        if any(node.name == "heard" for node in self._session.get_outputs()):
+            outputs["heard"] = (None, len(self.folder.labels or ()))
+        optional = self._session.get_overridable_initializers()
+        controls: dict[str, Sequence[int | None]] = {
+            node.name: (None,) * _CONTROLS[node.name] for node in optional if node.name in _CONTROLS
+        }
         for what, found, expected in (
             ("inputs", self._session.get_inputs(), inputs),
+            ("optional inputs", optional, controls),
             ("outputs", self._session.get_outputs(), outputs),
         ):
             told = {node.name: (node.type, node.shape) for node in found}

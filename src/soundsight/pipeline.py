@@ -10,19 +10,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, overload
+from typing import Any, BinaryIO, Literal, TypeAlias, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import audio, noise, picture, registry
 from soundsight.audio import Clip
+from soundsight.controls import Controls, inputs_of
+from soundsight.controls import check as check_controls
 from soundsight.errors import AudioError, ModelError, SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
 from soundsight.result import Pictures
 
-__all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Pictures"]
+__all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Pictures"]
 
 Audio: TypeAlias = str | Path | bytes | BinaryIO | tuple[Any, int] | Clip
 """A path, the bytes of a file, an open binary file, ``(samples, sample_rate_hz)`` or a ``Clip``."""
@@ -80,16 +82,16 @@ class AudioToImage:
     # fmt: off
     @overload
     def __call__(self, audio: list[Audio], num_images: int = 1, seed: int = 0, size: int | None = None,
-                 *, split: Literal[False] = False) -> list[Pictures]: ...
+                 *, split: Literal[False] = False, **controls: Unpack[Controls]) -> list[Pictures]: ...
     @overload
     def __call__(self, audio: list[Audio], num_images: int = 1, seed: int = 0, size: int | None = None,
-                 *, split: Literal[True]) -> list[list[Pictures]]: ...
+                 *, split: Literal[True], **controls: Unpack[Controls]) -> list[list[Pictures]]: ...
     @overload
     def __call__(self, audio: Audio, num_images: int = 1, seed: int = 0, size: int | None = None,
-                 *, split: Literal[False] = False) -> Pictures: ...
+                 *, split: Literal[False] = False, **controls: Unpack[Controls]) -> Pictures: ...
     @overload
     def __call__(self, audio: Audio, num_images: int = 1, seed: int = 0, size: int | None = None,
-                 *, split: Literal[True]) -> list[Pictures]: ...
+                 *, split: Literal[True], **controls: Unpack[Controls]) -> list[Pictures]: ...
     # fmt: on
     def __call__(
         self,
@@ -99,6 +101,7 @@ class AudioToImage:
         size: int | None = None,
         *,
         split: bool = False,
+        **controls: Unpack[Controls],
     ) -> Pictures | list[Pictures] | list[list[Pictures]]:
         """Turn one sound, or a list of sounds, into pictures.
 
@@ -110,6 +113,7 @@ class AudioToImage:
             seed: 0 to 2**64 - 1.
             size: Long side of the pictures, 8 to 4096 pixels; the model's own size if None.
             split: Cut each sound at its silences, for recordings of several digits.
+            **controls: ``guidance``, ``steps`` and ``variation``, where the model has them; see ``Controls``.
 
         Returns:
             ``Pictures`` for a sound, or one for each of its parts in a list with ``split``; a list of these for a list.
@@ -120,8 +124,8 @@ class AudioToImage:
             SoundsightError: A number is out of range.
         """
         if isinstance(audio, list):
-            return [self(sound, num_images, seed, size, split=split) for sound in audio]  # type: ignore[call-overload]
-        parts = list(self.stream(audio, num_images, seed, size, split=split))
+            return [self(sound, num_images, seed, size, split=split, **controls) for sound in audio]  # type: ignore[call-overload]
+        parts = list(self.stream(audio, num_images, seed, size, split=split, **controls))
         return parts if split else parts[0]
 
     def stream(
@@ -133,6 +137,7 @@ class AudioToImage:
         *,
         split: bool = True,
         name: str | None = None,
+        **controls: Unpack[Controls],
     ) -> Iterator[Pictures]:
         """Like calling, one part of a sound at a time: what an hour of speech needs.
 
@@ -143,6 +148,7 @@ class AudioToImage:
             size: As for calling.
             split: As for calling.
             name: What the sound is called, where that is not the name of its file.
+            **controls: As for calling.
 
         Yields:
             The pictures of each part.
@@ -150,7 +156,8 @@ class AudioToImage:
         clips = self.hear(sound, split=split)
         for i, clip in enumerate(clips):
             features_1FN = self.extract([clip])
-            pictures = self.from_features(features_1FN, num_images, seed, size, sounds=[name or sound_name(sound)])[0]
+            names = [name or sound_name(sound)]
+            pictures = self.from_features(features_1FN, num_images, seed, size, sounds=names, **controls)[0]
             yield replace(pictures, part=i + 1) if len(clips) > 1 else pictures
 
     def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
@@ -179,6 +186,7 @@ class AudioToImage:
         size: int | None = None,
         *,
         sounds: Iterable[str] | None = None,
+        **controls: Unpack[Controls],
     ) -> list[Pictures]:
         """Pictures from features that were computed before.
 
@@ -188,6 +196,7 @@ class AudioToImage:
             seed: As above.
             size: As above.
             sounds: B names; ``features`` if None.
+            **controls: As above.
 
         Returns:
             B ``Pictures``.
@@ -204,11 +213,15 @@ class AudioToImage:
         side = size or max(shape.height, shape.width)
         if num_images * shape.channels * side**2 > MAX_VALUES:
             raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
+        check_controls(controls, self.generator.controls, self.folder)
         noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
+        noise_MD *= np.float32(controls.get("variation", 1))
+        inputs = inputs_of(controls)
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
         for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
-            images_MCHW = self.generator(np.broadcast_to(features_FN, (num_images, *features_FN.shape)), noise_MD)
+            repeated = np.broadcast_to(features_FN, (num_images, *features_FN.shape))
+            images_MCHW = self.generator(repeated, noise_MD, inputs)
             scaled = [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
             results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name))
         return results

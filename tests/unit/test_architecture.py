@@ -29,7 +29,7 @@ FLOORS = (
     {"models"},
     {"training"},
     {"export"},
-    {"generator", "result"},
+    {"controls", "generator", "result"},
     {"pipeline"},
     {"batch"},
     {"evaluation"},

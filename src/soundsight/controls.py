@@ -1,0 +1,82 @@
+"""What may be turned when pictures are made: guidance, steps and variation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight.errors import SoundsightError
+
+if TYPE_CHECKING:
+    from soundsight.manifest import ModelFolder
+
+__all__ = ["MAX_GUIDANCE", "MAX_STEPS", "MAX_VARIATION", "Controls", "check", "inputs_of"]
+
+MAX_GUIDANCE, MAX_STEPS, MAX_VARIATION = 20.0, 200, 2.0
+
+
+class Controls(TypedDict, total=False):
+    """Keywords of the pipeline; what is left out is as the model was made.
+
+    - ``guidance``: how much the picture insists on what was heard, 0 to 20. 0 paints anything, 1 is the model's own
+      answer, more is surer and less varied. It doubles the work where it is not 1.
+    - ``steps``: steps from noise to picture, 1 to 200.
+    - ``variation``: how far from the middle of all handwritings, 0 to 2: 0 is always the same picture for a sound.
+    """
+
+    guidance: float
+    steps: int
+    variation: float
+
+
+_RANGES = {"guidance": MAX_GUIDANCE, "variation": MAX_VARIATION}
+# The network's inputs that a control needs.
+_NEEDS = {"guidance": "weights", "steps": "times"}
+
+
+def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFolder) -> None:
+    """Refuse what is out of range or what a model does not have.
+
+    Args:
+        asked: Keywords of a caller.
+        inputs: The optional inputs that the model's network has.
+        folder: The model.
+
+    Raises:
+        TypeError: No such control.
+        SoundsightError: A number is out of range, or the model cannot do this.
+    """
+    for name, value in asked.items():
+        if name not in Controls.__annotations__:
+            raise TypeError(f"there is no control {name!r}; known: {', '.join(Controls.__annotations__)}")
+        if name == "steps":
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or not 1 <= int(value) <= MAX_STEPS:  # type: ignore[call-overload]
+                raise SoundsightError(f"steps is {value!r}; expected a whole number from 1 to {MAX_STEPS}")
+        else:
+            _check_number(name, value, _RANGES[name])
+        if name in _NEEDS and _NEEDS[name] not in inputs:
+            raise SoundsightError(f"the model '{folder.name}' has no {name}: it draws a picture at once")
+        if name == "variation" and not folder.latent_size:
+            raise SoundsightError(f"the model '{folder.name}' has no variation: one sound, one picture")
+
+
+def _check_number(name: str, value: object, highest: float) -> None:
+    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not is_number or math.isnan(float(value)) or not 0 <= float(value) <= highest:  # type: ignore[arg-type]
+        raise SoundsightError(f"{name} is {value!r}; expected a number from 0 to {highest:g}")
+
+
+def inputs_of(asked: Controls) -> dict[str, NDArray[np.float32]]:
+    """The network's inputs for what ``check`` has let through; ``variation`` scales the noise and is none of them."""
+    inputs = {}
+    if "steps" in asked:
+        inputs["times"] = np.linspace(1, 0, asked["steps"] + 1, dtype=np.float32)
+    if "guidance" in asked:
+        guidance = float(asked["guidance"])
+        inputs["weights"] = np.array([1.0] if guidance == 1 else [guidance, 1 - guidance], np.float32)
+    return inputs
