@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,8 @@ _RANGES = {"guidance": MAX_GUIDANCE, "variation": MAX_VARIATION}
 _NEEDS = {"guidance": "weights", "steps": "times"}
 
 
-def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFolder) -> None:
-    """Refuse what is out of range or what a model does not have.
+def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFolder) -> Controls:
+    """What was asked for, as it came; refuses what is out of range or what a model does not have.
 
     Args:
         asked: Keywords of a caller.
@@ -63,6 +63,7 @@ def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFold
             raise SoundsightError(f"the model '{folder.name}' has no {name}: it draws a picture at once")
         if name == "variation" and not folder.latent_size:
             raise SoundsightError(f"the model '{folder.name}' has no variation: one sound, one picture")
+    return cast(Controls, dict(asked))
 
 
 def _check_number(name: str, value: object, highest: float) -> None:

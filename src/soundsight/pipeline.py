@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, Unpack, overload
@@ -213,7 +213,7 @@ class AudioToImage:
         side = size or max(shape.height, shape.width)
         if num_images * shape.channels * side**2 > MAX_VALUES:
             raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
-        check_controls(controls, self.generator.controls, self.folder)
+        self.check(controls)
         noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
         noise_MD *= np.float32(controls.get("variation", 1))
         inputs = inputs_of(controls)
@@ -225,6 +225,15 @@ class AudioToImage:
             scaled = [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
             results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name))
         return results
+
+    def check(self, controls: Mapping[str, Any]) -> Controls:
+        """The controls as they came, where the model has them and every number is in range.
+
+        Raises:
+            TypeError: No such control.
+            SoundsightError: A number is out of range, or the model cannot do this.
+        """
+        return check_controls(controls, self.generator.controls, self.folder)
 
     def _decode(self, sound: Audio) -> Clip:
         if isinstance(sound, Clip):

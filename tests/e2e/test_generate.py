@@ -50,6 +50,18 @@ def test_a_file_is_the_same_alone_and_among_others(generate: Generate, recording
             assert (tmp_path / alone / name).read_bytes() == (tmp_path / "all" / name).read_bytes()
 
 
+def test_less_variation_is_nearer_to_one_picture(
+    generate: Generate, toy_model: Path, recordings: list[Path], tmp_path: Path
+) -> None:
+    spreads = []
+    for variation in (0, 0.5, 1):
+        out = tmp_path / str(variation)
+        options = ("--num-images", 8, "--size", 28, "--variation", variation)
+        assert generate(recordings[0], "-o", out, *options)[0] == 0
+        spreads.append(np.stack([pixels(out / name) for name in files(out)]).std(0).mean())
+    assert spreads[0] == 0 < spreads[1] < spreads[2]
+
+
 def test_every_format_of_sound(generate: Generate, tmp_path: Path) -> None:
     samples = (word() * 32767).astype(np.int16)
     for suffix in ("wav", "flac", "ogg", "mp3", "opus", "aiff"):

@@ -8,11 +8,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TypeVar
 
 from soundsight.batch.sources import Source
+from soundsight.controls import Controls
 from soundsight.errors import AudioError, MissingExtraError, OutputError
 from soundsight.files import replace_file
 from soundsight.picture import Format
@@ -42,6 +43,7 @@ class Settings:
         split: Cut sounds at their silences.
         is_file: ``out`` is the one file to write.
         keep: Write nothing and return the pictures, for a sheet of all.
+        controls: Guidance, steps and variation.
     """
 
     out: Path
@@ -52,6 +54,7 @@ class Settings:
     split: bool = True
     is_file: bool = False
     keep: bool = False
+    controls: Controls = field(default_factory=Controls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
             settings.size,
             split=settings.split,
             name=source.name,
+            **settings.controls,
         )
         if settings.keep:
             kept = tuple(parts)

@@ -52,6 +52,18 @@ def generate(
         int | None,
         typer.Option(min=8, max=4096, metavar="N", help="Long side in pixels.", show_default="280, or as drawn"),
     ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="How much to insist on what was heard, 0 to 20.", show_default="the model's"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Steps from noise to picture, 1 to 200.", show_default="the model's"),
+    ] = None,
+    variation: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="How much the handwriting varies, 0 to 2.", show_default="1"),
+    ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
         typer.Option(help="Kind of file; npy is one array for each sound.", show_default="as OUT ends, or png"),
@@ -80,7 +92,9 @@ def generate(
     pipe = AudioToImage.from_pretrained(model)
     shape = pipe.folder.image
     size = size or default_size(shape.height, shape.width)
-    settings = Settings(Path(out), suffix, num_images, seed, size, split, is_file=out_file, keep=grid)
+    turned = {"guidance": guidance, "steps": steps, "variation": variation}
+    controls = pipe.check({name: value for name, value in turned.items() if value is not None})
+    settings = Settings(Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls)
     reporter = _Reporter(pipe, settings, as_json)
     with quiet_libraries(), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
         rows = [row for outcome in _progress(outcomes, len(sources)) if (row := reporter.take(outcome))]
