@@ -60,6 +60,8 @@ class Augment(Strict):
     """Spectral tilt, up to this many decibels between the lowest and highest band, either way."""
     noise_snr_db: tuple[float, float] | None = None
     """Range of signal-to-noise ratios of added noise; half of the copies stay clean."""
+    margin_s: NonNegativeFloat = Field(default=0.0, lt=5)
+    """Longest pause before and after a copy with noise: the noise fills it, and trimming cannot take it all away."""
     time_mask: NonNegativeFloat = Field(default=0.0, lt=1)
     """Widest masked part of the frames, as a share."""
     frequency_mask: NonNegativeFloat = Field(default=0.0, lt=1)

@@ -22,7 +22,7 @@ __all__ = ["find", "names", "unknown"]
 
 # Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
-    "datasets": {"archive", "augment", "check", "download", "info", "pairing", "splits", "types", "voices"},
+    "datasets": {"archive", "augment", "check", "download", "info", "outliers", "pairing", "splits", "types", "voices"},
     "metrics": {"frechet", "kernel", "neighbours", "retrieval", "sets"},
     "models": {"layers", "samplers", "unet", "unfolded"},
 }

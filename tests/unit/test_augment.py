@@ -230,3 +230,26 @@ def test_the_shortest_clips_stay_finite(num_samples):
             augment.coloured_noise(size, 2.0, generator()),
         ):
             assert np.isfinite(result).all()
+
+
+def test_a_margin_is_filled_with_the_noise_of_the_word():
+    """Its level is set by the word alone, not by the word and its pauses."""
+    word_T = sine(700, 0.4)
+    config = Augment(copies=1, noise_snr_db=(10.0, 10.0), margin_s=1.0)
+    noisy = [
+        x for seed in range(40) if len(x := augment.change(word_T, RATE_HZ, config, generator(seed))) > len(word_T)
+    ]
+    assert 10 < len(noisy) < 30, "half of the copies stay clean, and as short as they were"
+    lengths = np.array([len(x) for x in noisy]) / RATE_HZ - 0.4
+    assert lengths.max() < 2
+    assert lengths.mean() == pytest.approx(1, abs=0.25)
+    for samples_T in noisy:
+        noise_rms = rms(word_T) * 10 ** (-10 / 20)
+        total = rms(samples_T) ** 2 * len(samples_T) - rms(word_T) ** 2 * len(word_T)
+        assert np.sqrt(total / len(samples_T)) == pytest.approx(noise_rms, rel=0.25)
+
+
+def test_without_noise_there_is_no_margin():
+    word_T = sine(700, 0.4)
+    changed = augment.change(word_T, RATE_HZ, Augment(copies=1, margin_s=1.0), generator())
+    np.testing.assert_array_equal(changed, word_T)

@@ -201,14 +201,18 @@ def test_a_distance_is_reached_from_below() -> None:
     assert Score("frechet", "Fréchet distance", 0.4, None, beside, lower_is_better=True).reached_by == ()
 
 
-def test_a_row_for_each_score_and_a_column_for_each_thing_beside() -> None:
-    shown = report()
-    columns = shown.columns()
-    assert columns[:2] == ["this model", "published"]
-    rows = dict(shown.rows())
-    assert rows["Diversity"] == ["0.250", *["–"] * (len(columns) - 1)]
-    assert rows["Accuracy"][:2] == ["85.00 % ± 1.00 *", "94.20 %"]
-    assert "published" not in report(scores=(Score("diversity", "Diversity", 0.25),)).columns()
+def test_single_pictures_and_sets_have_a_table_each() -> None:
+    beside = (Baseline("constant", 9.0), Baseline("real training images", 0.5, ceiling=True))
+    distance = Score("frechet", "Fréchet distance", 1.25, None, beside, lower_is_better=True, of_set=True)
+    (scores, rows), (set_scores, set_rows) = report(scores=(*report().scores, distance)).tables()
+    assert [score.name for score in scores] == ["accuracy", "diversity"]
+    assert rows[:3] == [
+        ("this model", ["85.00 % ± 1.00 *", "0.250"]),
+        ("published", ["94.20 %", "–"]),
+        ("chance", ["10.00 %", "–"]),
+    ]
+    assert set_scores == (distance,)
+    assert set_rows == [("this model", ["1.250"]), ("constant", ["9.000"]), ("real training images", ["0.500"])]
 
 
 def report(**changes: Any) -> Report:

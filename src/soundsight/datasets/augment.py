@@ -49,9 +49,11 @@ def change(samples_T: Float32, sample_rate_hz: int, config: Augment, rng: np.ran
         samples_T = _shift_ends(samples_T, config.time_warp, rng)
     if config.noise_snr_db is not None and rng.random() < 0.5:
         snr_db = float(rng.uniform(*config.noise_snr_db))
-        noise_T = coloured_noise(len(samples_T), float(rng.uniform(0, 2)), rng)
         gain = float(np.sqrt(np.mean(samples_T**2)) * 10 ** (-snr_db / 20))
-        samples_T = samples_T + gain * noise_T
+        if config.margin_s:
+            pauses = rng.uniform(0, config.margin_s * sample_rate_hz, 2).astype(int)
+            samples_T = np.pad(samples_T, (int(pauses[0]), int(pauses[1])))
+        samples_T = samples_T + gain * coloured_noise(len(samples_T), float(rng.uniform(0, 2)), rng)
     return samples_T.astype(np.float32, copy=False)
 
 

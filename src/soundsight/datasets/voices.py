@@ -17,7 +17,7 @@ import numpy as np
 from soundsight.audio import Clip, condition, decode
 from soundsight.errors import AudioError, DatasetError
 
-__all__ = ["CREDIT", "DIGIT_WORDS", "Voice", "draw", "speak"]
+__all__ = ["CREDIT", "DIGIT_WORDS", "Voice", "draw", "say", "speak"]
 
 CREDIT = {
     "name": "Synthetic speech of the ten digit words, made at training time",
@@ -85,11 +85,16 @@ def speak(voices: Sequence[Voice], words: Sequence[str], *, sample_rate_hz: int)
         DatasetError: The engine fails, or says nothing.
     """
     with ThreadPoolExecutor(4) as pool:
-        jobs = [[pool.submit(_say, voice, word, sample_rate_hz) for word in words] for voice in voices]
+        jobs = [[pool.submit(say, voice, word, sample_rate_hz=sample_rate_hz) for word in words] for voice in voices]
         return [[job.result() for job in row] for row in jobs]
 
 
-def _say(voice: Voice, word: str, sample_rate_hz: int) -> Clip:
+def say(voice: Voice, word: str, *, sample_rate_hz: int) -> Clip:
+    """One voice says one word: a conditioned clip.
+
+    Raises:
+        DatasetError: The engine fails, or says nothing.
+    """
     if voice.engine == "flite":
         hz = 80 + voice.pitch * 160 // 100
         options = ["-voice", voice.name, "--setf", f"duration_stretch={1 / voice.pace:.3f}"]

@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import groupby
 from string import Template
 
-from soundsight.evaluation.report import Group, Report, Sample, shown_groups
+from soundsight.evaluation.report import OURS, Group, Report, Sample, shown_groups
 from soundsight.picture import encode
 
 __all__ = ["how", "page", "render"]
@@ -48,12 +48,17 @@ def how(command: str, facts: Sequence[tuple[str, list[str]]]) -> str:
 
 
 def _scores(report: Report) -> str:
-    """A row for each score; one that a baseline reaches is marked, and in words below."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in report.columns())
-    rows = []
-    for title, (ours, *beside) in report.rows():
-        cells = "".join(f"<td>{escape(value)}</td>" for value in beside)
-        rows.append(f'<tr><th scope="row">{escape(title)}</th><td class="ours">{escape(ours)}</td>{cells}</tr>')
+    """A column for each score; one that a baseline reaches is marked, and in words below."""
+    tables = []
+    for scores, rows in report.tables():
+        head = "".join(f'<th scope="col">{escape(score.title)}</th>' for score in scores)
+        body = []
+        for name, values in rows:
+            ours = ' class="ours"' if name == OURS else ""
+            cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+            body.append(f'<tr{ours}><th scope="row">{escape(name)}</th>{cells}</tr>')
+        table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        tables.append(f'<div class="scroll">{table}</div>')
     lines = []
     for score in report.scores:
         if score.reached_by:
@@ -61,9 +66,8 @@ def _scores(report: Report) -> str:
             lines.append(f'<p class="warn">* {escape(score.title)}: reached without a model by {others}.</p>')
         if score.published:
             lines.append(f'<p class="soft">Published: {escape(score.published.source)}.</p>')
-    table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     note = f'<p class="soft">{escape(report.score_note)}</p>'
-    return f'<div class="scroll">{table}</div>\n{note}{"".join(lines)}'
+    return "\n".join(tables) + f"\n{note}{''.join(lines)}"
 
 
 def _pictures(report: Report) -> str:

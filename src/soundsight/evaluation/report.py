@@ -48,6 +48,7 @@ class Score:
         baselines: The same score without the model.
         published: The paper's number, where there is one for the same data and split.
         lower_is_better: It is a distance.
+        of_set: It compares all pictures with real ones at once.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Score:
     baselines: tuple[Baseline, ...] = ()
     published: Published | None = None
     lower_is_better: bool = False
+    of_set: bool = False
 
     @property
     def reached_by(self) -> tuple[str, ...]:
@@ -162,21 +164,15 @@ class Report:
             "real test images there, and say nothing beside numbers from other features."
         )
 
-    def columns(self) -> list[str]:
-        """Heads of the table of scores: the model, the published number where there is one, the baselines."""
-        names = dict.fromkeys(baseline.name for score in self.scores for baseline in score.baselines)
-        paper = ["published"] if any(score.published for score in self.scores) else []
-        return [OURS, *paper, *names]
+    def tables(self) -> list[tuple[tuple[Score, ...], list[tuple[str, list[str]]]]]:
+        """Tables of scores: of single pictures, and of the pictures as a set.
 
-    def rows(self) -> list[tuple[str, list[str]]]:
-        """The table of scores: a title and a cell for each column."""
-        return [(score.title, self._row(score)) for score in self.scores]
-
-    def _row(self, score: Score) -> list[str]:
-        beside = {b.name: number(score, b.value) for b in score.baselines} | {OURS: _ours(score)}
-        if score.published:
-            beside["published"] = number(score, score.published.value)
-        return [beside.get(name, "–") for name in self.columns()]
+        Returns:
+            For each its scores, which are its columns, and rows of a name and a cell for each score: the model, the
+            published number where there is one, the baselines.
+        """
+        groups = [tuple(score for score in self.scores if score.of_set == of_set) for of_set in (False, True)]
+        return [(scores, _rows(scores)) for scores in groups if scores]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -219,6 +215,16 @@ class Report:
         table["notes"] = list(self.notes)
         table["samples"] = [{"label": s.label, "read_as": s.decision, "sound": s.sound} for s in self.samples]
         return table
+
+
+def _rows(scores: Sequence[Score]) -> list[tuple[str, list[str]]]:
+    names = dict.fromkeys(baseline.name for score in scores for baseline in score.baselines)
+    beside = [{b.name: number(score, b.value) for b in score.baselines} for score in scores]
+    rows = [(OURS, [_ours(score) for score in scores])]
+    if any(score.published for score in scores):
+        papers = [number(score, score.published.value) if score.published else "–" for score in scores]
+        rows.append(("published", papers))
+    return rows + [(name, [values.get(name, "–") for values in beside]) for name in names]
 
 
 def _plain(item: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +17,7 @@ def show(report: Report, console: Console) -> None:
     """Print scores beside their baselines, then labels and speakers."""
     title = Text(f"{report.model}: evaluation", style="bold")
     parts: list[Table | Text] = [title, Text(report.subtitle), *(Text(note, style="bold red") for note in report.notes)]
-    parts.append(_scores(report))
+    parts += [*_scores(report), Text(report.score_note, style="dim")]
     for score in report.scores:
         if score.reached_by:
             parts.append(
@@ -32,14 +31,18 @@ def show(report: Report, console: Console) -> None:
     console.print(Group(*parts))
 
 
-def _scores(report: Report) -> Table:
-    """A row for each score, a column for the model and each thing it stands beside."""
-    table = Table("", caption=report.score_note, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in report.columns():
-        table.add_column(name, justify="right", style="bold" if name == OURS else "")
-    for title, cells in report.rows():
-        table.add_row(title, *cells)
-    return table
+def _scores(report: Report) -> list[Table]:
+    """A column for each score, a row for the model and each thing it stands beside."""
+    tables = []
+    for scores, rows in report.tables():
+        table = Table("")
+        for score in scores:
+            table.add_column(score.title, justify="right")
+        for name, cells in rows:
+            ours = name == OURS
+            table.add_row(name, *(Text(cell, style="bold" if ours else "") for cell in cells), end_section=ours)
+        tables.append(table)
+    return tables
 
 
 def _labels(report: Report) -> Table:
