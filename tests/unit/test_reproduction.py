@@ -125,6 +125,16 @@ def result(run: Run, accuracy: float, spread: float = 0.5) -> Result:
     return Result(run, scores, {name: dict(beside) for name in METRICS})
 
 
+def test_evaluations_of_different_ages_are_read_alike():
+    """Real training images are beside the scores of newer ones only, and no column of the tables."""
+    score = {"value": 0.9, "baselines": [{"name": "chance", "value": 0.1}]}
+    newer = {"value": 0.9, "baselines": [*score["baselines"], {"name": "real training images", "value": 1.0}]}
+    run = Run("aivae", None, "many-to-one", "random", 0)
+    old, new = (result_of(run, {"scores": dict.fromkeys(METRICS, table)}) for table in (score, newer))
+    assert old == new
+    assert set(new.baselines["accuracy"]) == {"chance"}
+
+
 def test_rows_are_means_with_their_range_and_the_matching_baseline():
     results = [
         *(result(Run("aivae", None, "many-to-one", "random", seed), 0.9 + seed / 100) for seed in range(3)),

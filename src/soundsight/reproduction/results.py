@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from soundsight.evaluation.published import Published, published
+from soundsight.evaluation.trial import TRAIN_IMAGES
 from soundsight.reproduction.plan import PAIRINGS, Pairing, Run
 
 __all__ = ["METRICS", "Result", "Row", "Value", "result_of", "rows", "trend"]
@@ -74,7 +75,10 @@ class Row:
 def result_of(run: Run, report: dict[str, Any]) -> Result:
     """The scores of a run from the JSON of its evaluation."""
     scores = {name: float(report["scores"][name]["value"]) for name in METRICS}
-    baselines = {name: {b["name"]: float(b["value"]) for b in report["scores"][name]["baselines"]} for name in METRICS}
+    baselines = {
+        name: {b["name"]: float(b["value"]) for b in report["scores"][name]["baselines"] if b["name"] != TRAIN_IMAGES}
+        for name in METRICS
+    }
     return Result(run, scores, baselines)
 
 
