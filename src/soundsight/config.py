@@ -83,6 +83,8 @@ class DataConfig(Strict):
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
+    outliers: NonNegativeInt = 0
+    """Sounds that are no digit, for systems that learn to say so: half of them other words, half no speech."""
 
 
 class ModelConfig(BaseModel):

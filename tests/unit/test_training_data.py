@@ -13,7 +13,7 @@ import torch
 from sample_data import write_speech_commands
 from soundsight.audio import Clip
 from soundsight.config import load_recipe
-from soundsight.datasets import fsdd, speech_commands, voices
+from soundsight.datasets import fsdd, outliers, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
@@ -280,3 +280,25 @@ def test_speech_commands_pair_one_to_one_without_the_publishers_test_recordings(
     check_shapes(system, data)
     losses = system.losses("autoencoder", load_training_data(recipe, 64, tmp_path).batch(torch.arange(4), 0), 0)
     assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_sounds_that_are_no_digit_come_with_every_batch(root, monkeypatch):
+    """A quarter as many as pairs, half of them words; which ones depends on the seed and the step alone."""
+    word = Clip(np.sin(np.arange(4000) * 0.2).astype(np.float32) * 0.1, 8000)
+    monkeypatch.setattr(outliers, "words", lambda num, rng, sample_rate_hz: [word] * num)
+    data, plain = (
+        load(root, data={"outliers": 7, "augment": {"copies": 2}}),
+        load(root, data={"augment": {"copies": 2}}),
+    )
+    assert plain.outliers_OKFN is None
+    assert "outliers" not in plain.batch(torch.arange(8), 3)
+    assert data.outliers_OKFN is not None
+    assert data.outliers_OKFN.shape == (7, 2, 48, 48)
+    batch, again, other = (data.batch(torch.arange(16), step) for step in (3, 3, 4))
+    assert batch["outliers"].shape == (4, 48, 48)
+    assert torch.equal(batch["outliers"], again["outliers"])
+    assert not torch.equal(batch["outliers"], other["outliers"])
+    assert data.batch(torch.arange(2), 3)["outliers"].shape == (1, 48, 48)
+    # What else a batch holds does not change with them.
+    for name, value in plain.batch(torch.arange(16), 3).items():
+        assert torch.equal(batch[name], value), name

@@ -247,6 +247,17 @@ def test_a_folder_is_resumed_with_its_recipe_and_with_what_changes_no_weights(tm
     assert json.loads((out / "recipe.json").read_text())["train"]["save_every"] == 7
 
 
+def test_a_training_of_an_older_version_goes_on(tmp_path):
+    """Its recipe lacks the keys that came later; they are at their defaults, and must stay there."""
+    out = begun(tmp_path / "out")
+    recipe = json.loads((out / "recipe.json").read_text())
+    del recipe["data"]["outliers"], recipe["data"]["augment"]["margin_s"]
+    (out / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(RecipeError, match=r"another 'data\.outliers'"):
+        claim(out, load_recipe("aivae-fsdd", ["data.outliers=4"]), resume=True)
+    claim(out, load_recipe("aivae-fsdd"), resume=True)
+
+
 def test_a_training_may_go_on_for_longer(tmp_path):
     out = begun(tmp_path / "out", "train.epochs=3")
     claim(out, load_recipe("aivae-fsdd", ["train.epochs=4"]), resume=True)

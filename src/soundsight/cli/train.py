@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +69,12 @@ def train(
             say(f"interrupted; go on with: soundsight train {recipe} --out {folder} --resume (and the same --set)")
             raise
     typer.echo(f"{folder}: next, soundsight evaluate {folder} or soundsight export {folder}")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # All is written. About once in twenty times PyTorch 2.13 aborts a process of a group on its way out ("terminate
+        # called without an active exception"), and the launcher takes that for a failed training.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class _bar:  # noqa: N801 - used as a function

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from soundsight.config import Recipe
+from soundsight.config import Recipe, parse_recipe
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
 
@@ -29,8 +29,9 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
         if not resume:
             raise RecipeError(f"{out} holds a training already: add --resume to go on, or choose another --out")
         try:
-            theirs = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            # Keys that did not exist when the training was begun are at their defaults.
+            theirs = parse_recipe(json.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
+        except (OSError, ValueError, RecipeError) as error:
             raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
         if (key := _first_difference(_lengthened(theirs, recipe), ours)) is not None:
             what = f"'{key}'" if key else "recipe"
@@ -42,15 +43,12 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
         raise OutputError(f"cannot write to {out}: {error.strerror}") from error
 
 
-def _lengthened(theirs: Any, recipe: Recipe) -> Any:
+def _lengthened(theirs: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
     """The recipe ``theirs`` with the epochs of ours, where these are only more of the same."""
-    phases = recipe.train.optimizer.values()
-    if not isinstance(theirs, dict) or any(options.schedule != "constant" for options in phases):
+    if any(options.schedule != "constant" for options in recipe.train.optimizer.values()):
         return theirs
-    train = theirs.get("train")
-    if not isinstance(train, dict) or not isinstance(train.get("epochs"), int):
-        return theirs
-    return theirs | {"train": train | {"epochs": max(train["epochs"], recipe.train.epochs)}}
+    epochs = max(theirs["train"]["epochs"], recipe.train.epochs)
+    return theirs | {"train": theirs["train"] | {"epochs": epochs}}
 
 
 # These may change between a run and its resumption without changing what came before.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from soundsight import registry
 from soundsight.config import Augment, Recipe
-from soundsight.datasets import augment, voices
+from soundsight.datasets import augment, outliers, voices
 from soundsight.datasets.info import data_root
 from soundsight.datasets.pairing import many_to_one, one_to_one
 from soundsight.datasets.splits import Split, make_split
@@ -39,6 +39,7 @@ class TrainingData:
         features_RKFN: (R, K, F, N) float32, K versions of each recording; None where no sound is read.
         sounds_P: (P,) int64, recording of each pair; None where no sound is read.
         images_P: (P,) int64, image of each pair.
+        outliers_OKFN: (O, K, F, N) float32, K versions of each sound that is no digit; None where there are none.
         augment: Masks drawn for each batch.
         latent_size: D of the noise.
         seed: Of everything drawn.
@@ -50,6 +51,7 @@ class TrainingData:
     features_RKFN: Tensor | None
     sounds_P: Tensor | None
     images_P: Tensor
+    outliers_OKFN: Tensor | None
     augment: Augment
     latent_size: int
     seed: int
@@ -62,7 +64,7 @@ class TrainingData:
         """The same data on another device."""
         moved = {
             name: value.to(device)
-            for name in ("images_NCHW", "labels_N", "features_RKFN", "sounds_P", "images_P")
+            for name in ("images_NCHW", "labels_N", "features_RKFN", "sounds_P", "images_P", "outliers_OKFN")
             if (value := getattr(self, name)) is not None
         }
         return replace(self, **moved)
@@ -73,6 +75,8 @@ class TrainingData:
 
     def batch(self, rows_B: Tensor, step: int) -> dict[str, Tensor]:
         """``image`` (B, C, H, W) in [0, 1] and ``label`` (B,); with sound ``features`` (B, F, N), ``noise`` (B, D) too.
+
+        Where there are sounds that are no digit, ``outliers`` are a quarter as many, (B / 4, F, N).
 
         Args:
             rows_B: Pairs, on the CPU.
@@ -89,6 +93,12 @@ class TrainingData:
         features_BFN = self.features_RKFN[self.sounds_P[rows_B], version_B]
         batch["features"] = _mask(features_BFN, self.augment, generator)
         batch["noise"] = torch.randn(len(rows_B), self.latent_size, generator=generator).to(device)
+        if self.outliers_OKFN is not None:
+            num, num_versions = self.outliers_OKFN.shape[:2]
+            size = max(1, len(rows_B) // 4)
+            which_B = torch.randint(num, (size,), generator=generator).to(device)
+            version_B = torch.randint(num_versions, (size,), generator=generator).to(device)
+            batch["outliers"] = _mask(self.outliers_OKFN[which_B, version_B], self.augment, generator)
         return batch
 
 
@@ -108,6 +118,7 @@ def load_training_data(recipe: Recipe, latent_size: int, root: Path | None = Non
         features_RKFN=None,
         sounds_P=None,
         images_P=torch.arange(len(images))[: recipe.data.max_pairs],
+        outliers_OKFN=None,
         augment=recipe.data.augment,
         latent_size=latent_size,
         seed=recipe.train.seed,
@@ -125,6 +136,7 @@ def load_training_data(recipe: Recipe, latent_size: int, root: Path | None = Non
         features_RKFN=torch.from_numpy(features_RKFN),
         sounds_P=torch.from_numpy(pairs.sounds)[: recipe.data.max_pairs],
         images_P=torch.from_numpy(pairs.images)[: recipe.data.max_pairs],
+        outliers_OKFN=_outlier_features(recipe),
         facts={
             "pairs": min(len(pairs), recipe.data.max_pairs or len(pairs)),
             "train_recordings": len(split.train),
@@ -167,6 +179,20 @@ def _sound_features(
     versions = augment.copies(clips, recipe.data.augment, rng)
     features_XFN = extract([clip for row in versions for clip in row], options)
     return features_XFN.reshape(len(clips), -1, *features_XFN.shape[1:]), labels_R
+
+
+def _outlier_features(recipe: Recipe) -> Tensor | None:
+    """Features (O, K, F, N) of sounds that are no digit, changed as the recordings are."""
+    if not recipe.data.outliers:
+        return None
+    extract, options = front_end(recipe.features)
+    rng = stream(recipe.train.seed, "outliers")
+    num_words = recipe.data.outliers // 2
+    clips = outliers.words(num_words, rng, sample_rate_hz=options.sample_rate_hz)
+    clips += outliers.sounds(recipe.data.outliers - num_words, rng, sample_rate_hz=options.sample_rate_hz)
+    versions = augment.copies(clips, recipe.data.augment, rng)
+    features_XFN = extract([clip for row in versions for clip in row], options)
+    return torch.from_numpy(features_XFN.reshape(len(clips), -1, *features_XFN.shape[1:]))
 
 
 def front_end(features: dict[str, Any]) -> tuple[Any, Any]:

@@ -200,6 +200,8 @@ class _Run:
         """Write the model folder."""
         if self.accelerator.is_main_process:
             save_model(self.out, self.recipe, self.best_module, self.system, self.data.facts, self.step, self.seconds)
+        # A process that ends while another still writes can take the whole group down with it.
+        self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
 
