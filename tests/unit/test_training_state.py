@@ -131,6 +131,7 @@ def test_what_a_killed_save_left_behind_goes(tmp_path):
     training = Training()
     training.save(tmp_path, 5)
     (tmp_path / ".state.safetensors.12345").write_bytes(b"half a state")
+    (tmp_path / ".tmpHk2rac").write_bytes(b"what safetensors 0.8 writes first")
     assert training.load(tmp_path) == {"step": 5, "seconds": 1.5}
     assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
 

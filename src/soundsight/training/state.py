@@ -63,7 +63,8 @@ def load_state(
         ModelError: The file is damaged, or belongs to another network or recipe.
     """
     path = folder / _FILE
-    for unfinished in folder.glob(f".{_FILE}.*"):  # of a run that was killed while saving
+    # Of a run that was killed while saving: our temporary file, and the one that safetensors writes on the way to it.
+    for unfinished in [*folder.glob(f".{_FILE}.*"), *folder.glob(".tmp*")]:
         unfinished.unlink(missing_ok=True)
     if not path.is_file():
         return None
