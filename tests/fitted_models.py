@@ -94,7 +94,13 @@ def write_models(root: Path, out: Path) -> tuple[Path, Path]:
     training = {**recipe(), "train_recordings": 1800, "test_recordings": 200}
     generator = describe(out / "fitted", name="fitted", latent_size=LATENT, training=training)
     judge = describe(
-        out / "means", name="means", system="lenet5", features=None, latent_size=0, training=recipe(sounds=None)
+        out / "means",
+        name="means",
+        system="lenet5",
+        features=None,
+        latent_size=0,
+        training=recipe(sounds=None),
+        kind="judge",
     )
     return (
         write_folder(generator, {"model.onnx": blob}).path,

@@ -107,5 +107,5 @@ def write_generator(path: Path, blob: bytes | None = None, **changes: Any) -> Pa
 
 def write_judge(path: Path) -> Path:
     """A model folder with a judge."""
-    folder = describe(path, name="judge", system="lenet5", features=None, latent_size=0)
+    folder = describe(path, name="judge", system="lenet5", features=None, latent_size=0, kind="judge")
     return write_folder(folder, {"model.onnx": judge_bytes()}).path

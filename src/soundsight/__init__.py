@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any
 from soundsight._version import __version__
 
 if TYPE_CHECKING:
+    from soundsight.alignment import Alignment
     from soundsight.audio import Clip
     from soundsight.errors import SoundsightError
     from soundsight.pipeline import AudioToImage, Pictures
 
-__all__ = ["AudioToImage", "Clip", "Pictures", "SoundsightError", "__version__"]
+__all__ = ["Alignment", "AudioToImage", "Clip", "Pictures", "SoundsightError", "__version__"]
 
 _HOMES = {
+    "Alignment": "soundsight.alignment",
     "AudioToImage": "soundsight.pipeline",
     "Clip": "soundsight.audio",
     "Pictures": "soundsight.pipeline",

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AudioError",
     "DatasetError",
+    "ImageError",
     "MissingExtraError",
     "ModelError",
     "OutputError",
@@ -25,6 +26,10 @@ class SoundsightError(Exception):
 
 class AudioError(SoundsightError):
     """A sound that cannot be read, or cannot be used: missing, damaged, empty, silent, too long."""
+
+
+class ImageError(SoundsightError):
+    """A picture that cannot be read, or cannot be used."""
 
 
 class ModelError(SoundsightError):

@@ -14,13 +14,14 @@ from typing import Any
 
 from soundsight.errors import ModelError, OutputError, UnknownNameError
 from soundsight.files import replace_file
-from soundsight.manifest import CONFIG, FORMAT_VERSION, WEIGHT_SUFFIXES, ImageShape, ModelFolder, parse
+from soundsight.manifest import CONFIG, FORMAT_VERSION, WEIGHT_SUFFIXES, ImageShape, Kind, ModelFolder, parse
 
 __all__ = [
     "CONFIG",
     "FORMAT_VERSION",
     "ImageShape",
     "ModelFolder",
+    "check_kind",
     "pretrained_names",
     "read_folder",
     "resolve",
@@ -31,6 +32,11 @@ __all__ = [
 MAX_CONFIG_BYTES = 1 << 20
 # A protobuf, and so an ONNX file, cannot be larger.
 MAX_WEIGHT_BYTES = (1 << 31) - 1
+_DOES: dict[Kind, str] = {
+    "generator": "makes pictures from sounds",
+    "judge": "judges pictures",
+    "alignment": "tells how well pictures fit sounds",
+}
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -94,6 +100,17 @@ def read_folder(path: str | Path, *, verify: bool = True) -> ModelFolder:
     if verify:
         verify_weights(folder, folder.weights)
     return folder
+
+
+def check_kind(folder: ModelFolder, kind: Kind) -> None:
+    """Refuse a model that does something else than what it is wanted for.
+
+    Raises:
+        ModelError: It is not of this kind.
+    """
+    if folder.kind != kind:
+        article = "an" if kind == "alignment" else "a"
+        raise ModelError(f"{folder.path}: '{folder.name}' {_DOES[folder.kind]}; choose {article} {kind}")
 
 
 def verify_weights(folder: ModelFolder, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight.errors import ModelError
-from soundsight.folder import verify_weights
+from soundsight.folder import check_kind, verify_weights
 
 if TYPE_CHECKING:
     from soundsight.manifest import ModelFolder
@@ -34,8 +34,7 @@ class Generator:
     """
 
     def __init__(self, folder: ModelFolder, threads: int = 1) -> None:
-        if folder.features is None:
-            raise ModelError(f"{folder.path}: '{folder.name}' judges pictures, it makes none; choose a generator")
+        check_kind(folder, "generator")
         if WEIGHTS not in folder.weights:
             raise ModelError(f"{folder.path}: there is no {WEIGHTS} in it; make one: soundsight export {folder.path}")
         self.folder = folder
@@ -74,7 +73,10 @@ class Generator:
         return np.concatenate([self._picture(features_BFN[row], noise_BD[row], controls) for row in rows])
 
     def listen(self, features_BFN: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How likely each label is, (B, L) float32, without a picture; for networks that listen.
+        """What is heard, without a picture; for networks that listen.
+
+        Returns:
+            (B, L + 1) float32: how likely each label is, if it is one of them, and last how likely it is none.
 
         Raises:
             ModelError: The network does not fit these features.
@@ -125,7 +127,7 @@ class Generator:
             inputs["noise"] = (None, latent_size)
         outputs: dict[str, Sequence[int | None]] = {"image": (None, shape.channels, shape.height, shape.width)}
         if any(node.name == "heard" for node in self._session.get_outputs()):
-            outputs["heard"] = (None, len(self.folder.labels or ()))
+            outputs["heard"] = (None, len(self.folder.labels or ()) + 1)
         optional = self._session.get_overridable_initializers()
         controls: dict[str, Sequence[int | None]] = {
             node.name: (None,) * _CONTROLS[node.name] for node in optional if node.name in _CONTROLS

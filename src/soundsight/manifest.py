@@ -6,11 +6,14 @@ import json
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from soundsight.errors import ModelError
 
-__all__ = ["CONFIG", "FORMAT_VERSION", "WEIGHT_SUFFIXES", "ImageShape", "ModelFolder", "parse"]
+__all__ = ["CONFIG", "FORMAT_VERSION", "WEIGHT_SUFFIXES", "ImageShape", "Kind", "ModelFolder", "parse"]
+
+Kind = Literal["generator", "judge", "alignment"]
+"""Sounds to pictures; pictures to labels; both to embeddings that can be compared."""
 
 CONFIG = "config.json"
 FORMAT_VERSION = 1
@@ -41,6 +44,7 @@ class ModelFolder:
         path: The folder.
         name: What the model is called.
         system: The published system it is an instance of; the name of a module in ``models``.
+        kind: What it does.
         features: Options of the front end with its ``name``, or None for a model that does not hear (a judge).
         latent_size: Width D of the noise input; 0 for none.
         image: Size of the pictures.
@@ -62,6 +66,7 @@ class ModelFolder:
     training: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    kind: Kind = "generator"
 
     @property
     def num_bytes(self) -> int:
@@ -89,8 +94,12 @@ def parse(path: Path, config: dict[str, Any]) -> ModelFolder:
         )
     check = _Checker(path)
     check.that(version == FORMAT_VERSION and version is not True, "format_version", version, str(FORMAT_VERSION))
+    # Folders made before there were alignments do not say what they are.
+    config = {"kind": "judge" if config.get("features", {}) is None else "generator", **config}
     keys = {item.name for item in fields(ModelFolder)} - {"path"} | {"format_version"}
     check.keys(config, keys, "")
+    kind = config["kind"]
+    check.that(kind in get_args(Kind), "kind", kind, ", ".join(get_args(Kind)))
     image = check.value(config, "image", dict)
     check.keys(image, {"channels", "height", "width"}, "image.")
     channels, height, width = (check.value(image, side, int, "image.") for side in ("channels", "height", "width"))
@@ -98,7 +107,8 @@ def parse(path: Path, config: dict[str, Any]) -> ModelFolder:
     check.that(1 <= height <= MAX_IMAGE_SIDE, "image.height", height, f"1 to {MAX_IMAGE_SIDE}")
     check.that(1 <= width <= MAX_IMAGE_SIDE, "image.width", width, f"1 to {MAX_IMAGE_SIDE}")
     features = config["features"]
-    check.that(features is None or isinstance(features, dict), "features", features, "an object or null")
+    expected = "null, for a judge" if kind == "judge" else "an object"
+    check.that((features is None) if kind == "judge" else isinstance(features, dict), "features", features, expected)
     if features is not None:
         name = features.get("name")
         check.that(isinstance(name, str), "features.name", name, "the name of a front end")
@@ -122,6 +132,7 @@ def parse(path: Path, config: dict[str, Any]) -> ModelFolder:
         labels=None if labels is None else tuple(labels),
         **{key: check.value(config, key, dict) for key in ("model", "training", "card")},
         weights=weights,
+        kind=kind,
     )
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soundsight.errors import OutputError
+from soundsight.errors import ImageError, OutputError
 
 __all__ = [
     "FORMATS",
@@ -24,6 +26,7 @@ __all__ = [
     "encode_npy",
     "grid",
     "grid_shape",
+    "read",
     "resize",
     "to_pil",
     "to_uint8",
@@ -36,6 +39,10 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 MIN_SIZE, MAX_SIZE = 8, 4096
 _USUAL_SIZE = 280
+MAX_BYTES = 64 << 20
+"""Largest file that is read as a picture."""
+_READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_MAX_PIXELS = 50_000_000
 # Longest side of a sheet: what the format can hold, or what a viewer can be expected to open.
 _MAX_SIDE = {"png": 65535, "jpg": 65500, "webp": 16383}
 _MAX_GRID_PIXELS = 100_000_000
@@ -82,6 +89,66 @@ def resize(image_CHW: Float32, size: int) -> Float32:
     block = _corner(rows, height)[:, None], _corner(columns, width)
     scaled_CHW.clip(low_CHW[:, *block], high_CHW[:, *block], out=scaled_CHW)
     return scaled_CHW
+
+
+def read(path: str | Path, shape: tuple[int, int, int]) -> Float32:
+    """Any picture as a model wants it: scaled to fit, in the middle, bright on dark for grey ones.
+
+    Handwriting on paper is dark on bright, digits of MNIST are bright on black: a grey picture whose border is bright is
+    turned into its negative. What is transparent is background.
+
+    Args:
+        path: A PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF.
+        shape: (C, H, W) of the result; C is 1 or 3.
+
+    Returns:
+        (C, H, W) float32 in [0, 1].
+
+    Raises:
+        ImageError: It is no picture, damaged, or too large.
+    """
+    channels, height, width = shape
+    try:
+        if Path(path).stat().st_size > MAX_BYTES:
+            raise ImageError(f"{path}: larger than {MAX_BYTES >> 20} MB; expected a picture")
+        with warnings.catch_warnings(), Image.open(path, formats=_READABLE) as image:
+            warnings.simplefilter("ignore")
+            if image.width * image.height > _MAX_PIXELS:
+                raise ImageError(
+                    f"{path}: {image.width} by {image.height} pixels; expected at most {_MAX_PIXELS // 10**6} million"
+                )
+            coloured = image.convert("RGBA")
+    except ImageError:
+        raise
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror or 'no picture that can be read, or a damaged one'}") from error
+    except Exception as error:  # decoders of damaged files raise whatever they come upon
+        raise ImageError(f"{path}: no picture that can be read, or a damaged one") from error
+    backdrop = Image.new("RGBA", coloured.size, _border(coloured))
+    backdrop.alpha_composite(coloured)
+    plain = backdrop.convert("L" if channels == 1 else "RGB")
+    scale = min(height / plain.height, width / plain.width)
+    size = max(1, round(plain.width * scale)), max(1, round(plain.height * scale))
+    pixels_HWC = np.asarray(plain.resize(size, Image.Resampling.LANCZOS), np.float32).reshape(
+        size[1], size[0], channels
+    )
+    pixels_HWC /= np.float32(255)
+    edge = np.concatenate([pixels_HWC[0], pixels_HWC[-1], pixels_HWC[:, 0], pixels_HWC[:, -1]])
+    if channels == 1 and np.median(edge) > 0.5:
+        pixels_HWC, edge = 1 - pixels_HWC, 1 - edge
+    framed_HWC = np.full((height, width, channels), np.median(edge, axis=0), np.float32)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    framed_HWC[top : top + size[1], left : left + size[0]] = pixels_HWC
+    return np.ascontiguousarray(np.moveaxis(framed_HWC, 2, 0))
+
+
+def _border(image: Image.Image) -> tuple[int, int, int, int]:
+    """What lies behind a picture with transparent parts: black under bright strokes, white under dark ones."""
+    rgba = np.asarray(image, np.float32)
+    weight = rgba[..., 3]
+    brightness = float((rgba[..., :3].mean(axis=2) * weight).sum() / max(float(weight.sum()), 1))
+    level = 255 if brightness < 128 and float(weight.min()) < 255 else 0
+    return level, level, level, 255
 
 
 def _neighbourhood(image_CHW: Float32) -> tuple[Float32, Float32]:

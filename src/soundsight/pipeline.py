@@ -7,34 +7,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeAlias, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import audio, noise, picture, registry
-from soundsight.audio import Clip
+from soundsight import noise, picture
 from soundsight.controls import Controls, inputs_of
 from soundsight.controls import check as check_controls
-from soundsight.errors import AudioError, ModelError, SoundsightError
+from soundsight.errors import SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
+from soundsight.hearing import Audio, Hearing, sound_name
 from soundsight.result import Pictures
 
 __all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Pictures"]
-
-Audio: TypeAlias = str | Path | bytes | BinaryIO | tuple[Any, int] | Clip
-"""A path, the bytes of a file, an open binary file, ``(samples, sample_rate_hz)`` or a ``Clip``."""
 
 MAX_NUM_IMAGES = 1000
 # Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
 MAX_VALUES = 1 << 28
 
 
-class AudioToImage:
+class AudioToImage(Hearing):
     """A model with its front end, ready to turn sounds into pictures.
 
     Calls from several threads at once are safe.
@@ -48,14 +45,8 @@ class AudioToImage:
     """
 
     def __init__(self, generator: Generator) -> None:
-        self.folder = generator.folder
+        super().__init__(generator.folder)
         self.generator = generator
-        options = dict(self.folder.features or {})
-        self._front_end = registry.find("features", options.pop("name"))
-        try:
-            self._config = self._front_end.Config(**options)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"{self.folder.path}: features in config.json do not fit: {error}") from error
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path = "digits", *, threads: int = 1) -> AudioToImage:
@@ -73,11 +64,6 @@ class AudioToImage:
             ModelError: The folder is damaged, or holds no generator.
         """
         return cls(Generator(read_folder(resolve(name_or_folder), verify=False), threads))
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate that the front end listens at."""
-        return int(self._config.sample_rate_hz)
 
     # fmt: off
     @overload
@@ -160,24 +146,6 @@ class AudioToImage:
             pictures = self.from_features(features_1FN, num_images, seed, size, sounds=names, **controls)[0]
             yield replace(pictures, part=i + 1) if len(clips) > 1 else pictures
 
-    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
-        """Decode a sound to clips as the front end wants them: one, or one for each utterance.
-
-        Raises:
-            AudioError: It cannot be read or used.
-        """
-        clip = self._decode(sound)
-        try:
-            parts = audio.split_at_silences(clip) if split else [clip]
-            return [audio.condition(part) for part in parts]
-        except AudioError as error:
-            raise AudioError(f"{sound if isinstance(sound, str | Path) else sound_name(sound)}: {error}") from error
-
-    def extract(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
-        """Features (B, F, N) of clips from ``hear``, for ``from_features``."""
-        features_BFN: NDArray[np.float32] = self._front_end.extract(clips, self._config)
-        return features_BFN
-
     def from_features(
         self,
         features_BFN: NDArray[np.float32],
@@ -234,26 +202,6 @@ class AudioToImage:
             SoundsightError: A number is out of range, or the model cannot do this.
         """
         return check_controls(controls, self.generator.controls, self.folder)
-
-    def _decode(self, sound: Audio) -> Clip:
-        if isinstance(sound, Clip):
-            sound = sound.samples, sound.sample_rate_hz
-        if isinstance(sound, tuple):
-            if len(sound) != 2 or not isinstance(sound[1], int | np.integer):
-                raise AudioError("a tuple is taken as (samples, sample_rate_hz), and this one is something else")
-            return audio.from_array(sound[0], int(sound[1]), target_rate_hz=self.sample_rate_hz)
-        if not isinstance(sound, str | Path | bytes) and not hasattr(sound, "read"):
-            kind = type(sound).__name__
-            raise AudioError(f"a sound is a path, bytes, an open file, (samples, rate in Hz) or a Clip, not {kind}")
-        return audio.decode(sound, sample_rate_hz=self.sample_rate_hz)
-
-
-def sound_name(sound: Audio) -> str:
-    """What a sound is called in the metadata of its pictures."""
-    name = getattr(sound, "name", None)  # a Path, or an open file
-    if isinstance(sound, str) or isinstance(name, str):
-        return Path(sound if isinstance(sound, str) else str(name)).name
-    return "bytes" if isinstance(sound, bytes) else "samples"
 
 
 def _check(name: str, value: object, low: int, high: int) -> None:

@@ -15,7 +15,7 @@ from soundsight.config import ModelConfig
 from soundsight.training.system import build_system
 
 NAMES = registry.names("models")
-SOUND_NAMES = [name for name in NAMES if registry.find("models", name).System.features_shape is not None]
+SOUND_NAMES = [name for name in NAMES if hasattr(registry.find("models", name).System, "generate")]
 NUM_LABELS = 10
 
 

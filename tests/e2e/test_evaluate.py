@@ -232,7 +232,7 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         (generator, "--judge", judge, "--split", "speaker:thea"): "no speaker 'thea'; known: jackson",
         (generator, "--judge", judge, "--data", "empty"): "mnist: no train-images",
         (generator, "--judge", "nobody"): "no judge 'nobody'; train one",
-        (generator, "--judge", generator): "cannot judge them",
+        (generator, "--judge", generator): "makes pictures from sounds; choose a judge",
         (judge, "--split", "random"): "leave --split out",
         (generator, "--judge", judge, "--seed", "-1"): "a seed is",
         (generator, "--judge", judge, "--samples", "1000"): "number of samples",

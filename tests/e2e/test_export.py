@@ -31,6 +31,7 @@ def judge(tmp_path: Path) -> Path:
         tmp_path / "judge",
         system="lenet5",
         features=None,
+        kind="judge",
         latent_size=0,
         training={"recipe": {"data": {"images": "mnist"}}},
     )

@@ -162,12 +162,35 @@ def test_the_options_of_use_are_the_defaults_of_its_controls():
         asked = made.generate(given["features"], given["noise"], **made.controls)
         torch.testing.assert_close(usual, asked, rtol=0, atol=0)
         heard = made.listen(given["features"])
-        torch.testing.assert_close(heard.sum(1), torch.ones(3))
+        torch.testing.assert_close(heard[:, :10].sum(1), torch.ones(3))
+        assert ((heard[:, 10] > 0) & (heard[:, 10] < 1)).all()
         share = torch.ones(())
-        same = made.generate(given["features"].flip(0), given["noise"], given=heard, share=share)
+        painted = made.decide(given["features"])
+        same = made.generate(given["features"].flip(0), given["noise"], given=painted, share=share)
         torch.testing.assert_close(same, usual)
         assert not torch.allclose(made.generate(given["features"], given["noise"], torch.tensor([1.0, 0.0])), usual)
         assert made.generate(given["features"], given["noise"], torch.tensor([1.0])).shape == usual.shape
+
+
+def test_the_listener_learns_what_is_none_of_the_labels():
+    """With sounds that are no digit in the batch, its last output is theirs; a label's is never asked of them."""
+    made, given = system(), batch(4)
+    logits = torch.randn(6, 11)
+    made.listener = torch.nn.Identity()  # type: ignore[assignment]
+    given |= {"features": logits[:4], "outliers": logits[4:]}
+    found = made._hearing_loss(given)
+    wanted = torch.tensor([0, 1, 2, 3, 10, 10])
+    torch.testing.assert_close(found, nn.functional.cross_entropy(logits, wanted, label_smoothing=0.1))
+
+
+def test_what_is_heard_is_calibrated_and_what_is_painted_is_not():
+    made = system(temperature=0.5, sharpness=4.0)
+    made.listener = torch.nn.Identity()  # type: ignore[assignment]
+    logits = torch.randn(5, 11)
+    heard = made.listen(logits)
+    torch.testing.assert_close(heard[:, :10], (2 * logits[:, :10]).softmax(1))
+    torch.testing.assert_close(heard[:, 10], (2 * logits).softmax(1)[:, 10])
+    torch.testing.assert_close(made.decide(logits), (4 * logits[:, :10]).softmax(1))
 
 
 def test_variation_scales_the_noise():

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from soundsight import picture
-from soundsight.errors import OutputError
+from soundsight.errors import ImageError, OutputError
 from soundsight.files import replace_file
 
 
@@ -168,3 +168,95 @@ def test_interrupted_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         replace_file(tmp_path / "a.png", b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+def _write(path: Path, pixels: np.ndarray, mode: str | None = None) -> Path:
+    Image.fromarray(pixels, mode).save(path)
+    return path
+
+
+def _stroke() -> np.ndarray:
+    """Bright on black, off the middle."""
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[7:14, 9:14] = 255
+    return pixels
+
+
+def test_a_picture_of_ours_is_read_as_it_was(tmp_path: Path) -> None:
+    image_CHW = _random(1, 28, 28)
+    image_CHW[:, [0, -1]] = image_CHW[:, :, [0, -1]] = 0
+    path = tmp_path / "ours.png"
+    replace_file(path, picture.encode(picture.to_uint8(image_CHW), "png", {}))
+    np.testing.assert_allclose(picture.read(path, (1, 28, 28)), image_CHW, atol=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff"])
+def test_every_usual_format_is_read(tmp_path: Path, suffix: str) -> None:
+    found = picture.read(_write(tmp_path / f"stroke.{suffix}", _stroke().repeat(10, 0).repeat(10, 1)), (1, 28, 28))
+    assert found.shape == (1, 28, 28)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found[0], _stroke() / 255, atol=0.2)
+
+
+def test_ink_on_paper_becomes_light_on_dark(tmp_path: Path) -> None:
+    paper = picture.read(_write(tmp_path / "paper.png", 255 - _stroke()), (1, 28, 28))
+    np.testing.assert_allclose(paper[0], _stroke() / 255, atol=1e-6)
+    coloured = 255 - np.stack([_stroke()] * 3, axis=-1)
+    kept = picture.read(_write(tmp_path / "colour.png", coloured), (3, 28, 28))
+    np.testing.assert_allclose(kept, np.moveaxis(coloured, 2, 0) / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("ink", [0, 255])
+def test_what_is_transparent_is_background(tmp_path: Path, ink: int) -> None:
+    rgba = np.full((28, 28, 4), ink, np.uint8)
+    rgba[..., 3] = _stroke()
+    found = picture.read(_write(tmp_path / "transparent.png", rgba, "RGBA"), (1, 28, 28))
+    np.testing.assert_allclose(found[0], _stroke() / 255, atol=1e-6)
+
+
+def test_a_picture_of_another_shape_keeps_its_proportions(tmp_path: Path) -> None:
+    wide = np.zeros((50, 100), np.uint8)
+    wide[10:40, 40:60] = 255
+    found = picture.read(_write(tmp_path / "wide.png", wide), (1, 28, 28))[0]
+    assert not found[:7].any()
+    assert not found[-7:].any()
+    ink = np.argwhere(found > 0.5)
+    height, width = np.ptp(ink, axis=0) + 1
+    assert height / width == pytest.approx(30 / 20, abs=0.3)
+
+
+def _png_bomb(path: Path) -> None:
+    Image.new("L", (9000, 9000)).save(path)
+
+
+UNREADABLE = {
+    "a text": (lambda path: path.write_text("seven"), "no picture"),
+    "empty": (lambda path: path.write_bytes(b""), "no picture"),
+    "cut": (
+        lambda path: path.write_bytes(picture.encode(np.zeros((99, 99, 1), np.uint8), "png", {})[:60]),
+        "no picture",
+    ),
+    "too many pixels": (_png_bomb, "81000000|9000 by 9000"),
+    "a folder": (Path.mkdir, "directory|Is a"),
+    "absent": (lambda path: None, "No such file"),
+    "PostScript, which is a program": (
+        lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
+        "no picture",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_what_is_no_picture_is_refused_in_one_line(tmp_path: Path, make, message) -> None:
+    path = tmp_path / "picture.png"
+    make(path)
+    with pytest.raises(ImageError, match=message) as caught:
+        picture.read(path, (1, 28, 28))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_is_too_large_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture, "MAX_BYTES", 10)
+    with pytest.raises(ImageError, match="larger than"):
+        picture.read(_write(tmp_path / "big.png", _stroke()), (1, 28, 28))

@@ -196,7 +196,7 @@ def _broken(blob: bytes, **changes: Any) -> Change:
 
 
 BROKEN: dict[str, tuple[Change, str]] = {
-    "a judge": (write_judge, "judges pictures, it makes none"),
+    "a judge": (write_judge, "judges pictures; choose a generator"),
     "only PyTorch": (
         lambda path: write_folder(_toy(path), {"model.safetensors": b""}),
         "make one: soundsight export",

@@ -38,6 +38,7 @@ __all__ = ["COMMANDS", "complete_models", "complete_recipes", "examples", "fail"
 # Name of the module, and its one line in `soundsight --help` (kept here, so that help imports no command).
 COMMANDS = {
     "generate": "Turn sounds into pictures.",
+    "rank": "Order pictures by how well they fit a sound.",
     "train": "Train a system from a recipe.",
     "evaluate": "Measure a model and write a report.",
     "reproduce": "Run what a paper's tables and figures need, and write them with the published numbers beside ours.",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight.errors import ModelError, UnknownNameError
-from soundsight.folder import ModelFolder, read_folder, resolve, verify_weights
+from soundsight.folder import ModelFolder, check_kind, read_folder, resolve, verify_weights
 from soundsight.generator import WEIGHTS, Generator, open_session
 from soundsight.pipeline import AudioToImage
 
@@ -93,10 +93,7 @@ def load_judge(
             f"no judge '{name_or_folder}'; train one with 'soundsight train lenet5' and name its folder with --judge"
         ) from error
     model = read_folder(folder, verify=False)
-    if model.features is not None:
-        raise ModelError(
-            f"{model.path}: '{model.name}' makes pictures and cannot judge them; choose a judge, like lenet5"
-        )
+    check_kind(model, "judge")
     shape = (model.image.channels, model.image.height, model.image.width)
     if shape != image_shape:
         raise ModelError(f"the judge {model.path} reads pictures of {shape}, the model makes {image_shape}")

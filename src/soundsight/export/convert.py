@@ -20,6 +20,9 @@ Float32 = NDArray[np.float32]
 
 # Known to ONNX Runtime 1.20, the oldest that soundsight takes.
 _OPSET = 20
+# What the first axis of an alignment's ends counts: sounds and pictures need not be as many.
+_SOUNDS, _IMAGES = "num_sounds", "num_images"
+_OF_ALIGNMENT = {"features": _SOUNDS, "sound_embedding": _SOUNDS, "image": _IMAGES, "image_embedding": _IMAGES}
 
 
 class _Generator(nn.Module):
@@ -36,22 +39,31 @@ class _Generator(nn.Module):
 
 
 def as_function(module: nn.Module, inputs: Iterable[str]) -> nn.Module:
-    """A module whose ``forward`` takes ``inputs``: a generator's ``generate``, or a judge as it is."""
+    """A module whose ``forward`` takes ``inputs``: a generator's ``generate``; a judge or an alignment as it is."""
     return module.eval() if "image" in inputs else _Generator(module).eval()
+
+
+def _outputs(module: nn.Module, inputs: Iterable[str]) -> list[str]:
+    """Names of what comes out."""
+    if "image" not in inputs:
+        return ["image", "heard"] if hasattr(module, "listen") else ["image"]
+    return ["sound_embedding", "image_embedding"] if "features" in inputs else ["logits", "features"]
 
 
 def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
     """An ONNX file of a system in evaluation mode.
 
     Args:
-        module: A generator or a judge.
+        module: A generator, a judge or an alignment.
         examples: An array for each input, of which two items are read: ``features`` (B, F, N) and, where the system
-            takes it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge.
+            takes it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge; ``features`` and ``image``,
+            each with a batch size of its own, for an alignment.
 
     Returns:
         The file: batch size free, batch normalisation folded, without names of files and lines of source. A
-        generator's output is ``image``, and ``heard`` (B, L) where the system listens; a judge's are ``logits`` and
-        ``features``. A system's ``controls`` are inputs that may be left out.
+        generator's output is ``image``, and ``heard`` (B, L + 1) where the system listens; a judge's are ``logits``
+        and ``features``; an alignment's ``sound_embedding`` and ``image_embedding``. A system's ``controls`` are inputs
+        that may be left out.
     """
     controls: dict[str, Tensor] = getattr(module, "controls", {})
     # Sizes that shall be free must not be 1 in the example.
@@ -59,13 +71,12 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
         name: value.repeat(2, *[1] * (value.ndim - 1)) if value.ndim else value for name, value in controls.items()
     }
     inputs = {name: torch.from_numpy(array[:2]) for name, array in examples.items()} | traced
-    generated = ["image", "heard"] if hasattr(module, "listen") else ["image"]
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             as_function(module, examples),
             tuple(inputs.values()),
             input_names=list(inputs),
-            output_names=["logits", "features"] if "image" in examples else generated,
+            output_names=_outputs(module, examples),
             opset_version=_OPSET,
             dynamo=True,
             dynamic_shapes=_free_sizes(examples, controls),
@@ -76,11 +87,14 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
     _strip(proto)
     for name, value in controls.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(value.numpy(), name))
+    batches = _OF_ALIGNMENT if {"features", "image"} <= examples.keys() else {}
     del proto.graph.value_info[:]
     for value in (*proto.graph.input, *proto.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_param = f"num_{value.name}" if value.name in controls else "batch"
+                dimension.dim_param = (
+                    f"num_{value.name}" if value.name in controls else batches.get(value.name, "batch")
+                )
     proto.graph.name = "model"
     onnx.checker.check_model(proto, full_check=True)
     contents: bytes = proto.SerializeToString(deterministic=True)

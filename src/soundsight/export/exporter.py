@@ -106,25 +106,36 @@ def export(
 def _inputs(model: ModelFolder, sounds: Sequence[Path] | None, root: Path) -> tuple[dict[str, Float32], str]:
     """Real inputs of a model, and what they are."""
     data = model.training.get("recipe", {}).get("data", {})
-    if model.features is None:
+    inputs, what = {}, []
+    if model.features is not None:
+        inputs["features"], name = _features(model.path, model.features, sounds, data, root)
+        what.append(name)
+    if model.latent_size:
+        inputs["noise"] = noise.draw(0, _NUM_INPUTS, model.latent_size)
+    if model.kind != "generator":
         name = data.get("images", "mnist")
         images_NHW = registry.find("datasets", name).load(root / name, train=False).images_NHW[:_NUM_INPUTS]
-        return {"image": images_NHW[:, None].astype(np.float32) / 255}, f"test images of {name}"
+        inputs["image"] = images_NHW[:, None].astype(np.float32) / 255
+        what.append(f"test images of {name}")
+    return inputs, " and ".join(what)
+
+
+def _features(
+    path: Path, features: dict[str, Any], sounds: Sequence[Path] | None, data: dict[str, Any], root: Path
+) -> tuple[Float32, str]:
+    """Features (B, F, N) of real recordings, and what these are."""
     try:
-        extract, options = front_end(model.features)
+        extract, options = front_end(features)
     except RecipeError as error:
-        raise ModelError(f"{model.path}: {str(error).replace('in the recipe', 'in config.json')}") from error
+        raise ModelError(f"{path}: {str(error).replace('in the recipe', 'in config.json')}") from error
     if sounds is not None:
-        clips = [audio.condition(audio.decode(path, sample_rate_hz=options.sample_rate_hz)) for path in sounds]
+        clips = [audio.condition(audio.decode(sound, sample_rate_hz=options.sample_rate_hz)) for sound in sounds]
         what = "the recordings given"
     else:
         what, clips = _recordings(data.get("sounds"), root, options.sample_rate_hz)
     if not clips:
         raise DatasetError("export checks the result on real recordings, and none were given")
-    features_BFN = extract([clips[i % len(clips)] for i in range(_NUM_INPUTS)], options)
-    if not model.latent_size:
-        return {"features": features_BFN}, what
-    return {"features": features_BFN, "noise": noise.draw(0, _NUM_INPUTS, model.latent_size)}, what
+    return extract([clips[i % len(clips)] for i in range(_NUM_INPUTS)], options), what
 
 
 def _recordings(name: str | None, root: Path, sample_rate_hz: int) -> tuple[str, list[audio.Clip]]:

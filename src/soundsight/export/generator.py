@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from soundsight.errors import ModelError
 from soundsight.export.compare import torch_runner
 from soundsight.export.weights import load_system
+from soundsight.folder import check_kind
 
 __all__ = ["TorchGenerator"]
 
@@ -28,8 +29,7 @@ class TorchGenerator:
 
     def __init__(self, path: Path) -> None:
         self.folder, module = load_system(path)
-        if self.folder.features is None:
-            raise ModelError(f"{path}: '{self.folder.name}' judges pictures, it makes none; choose a generator")
+        check_kind(self.folder, "generator")
         self._run = torch_runner(module)
 
     def __call__(self, features_BFN: Float32, noise_BD: Float32) -> Float32:
@@ -38,7 +38,7 @@ class TorchGenerator:
         if self.folder.latent_size:
             inputs["noise"] = noise_BD
         try:
-            [images_BCHW] = self._run(inputs)
+            images_BCHW = self._run(inputs)[0]
         except RuntimeError as error:  # PyTorch's only class for a shape that does not fit
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{self.folder.path}: the features do not fit the network ({reason})") from error

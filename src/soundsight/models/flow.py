@@ -9,6 +9,10 @@ equations 4 and 5).
 As in the conditional VAE the sound reaches the painter as a distribution over labels, and in training the painter is
 given the pair's label. A share of the labels is left out, so that the same network also paints any digit, and the
 difference guides (Ho & Salimans, *Classifier-Free Diffusion Guidance*, 2022, equation 6).
+
+The listener has one output more than there are labels, for sounds that are none of them; it learns from such sounds,
+where a recipe has them (Hendrycks, Mazeika & Dietterich, *Deep Anomaly Detection with Outlier Exposure*, 2019, with the
+class of its own that they compare with).
 """
 
 from __future__ import annotations
@@ -60,6 +64,9 @@ class Config(BaseModel):
     label_smoothing: float = Field(default=0.1, ge=0, le=1)
     sharpness: PositiveFloat = 3.0
     """Factor on the heard logits in use: more makes the picture more decided."""
+    temperature: PositiveFloat = 1.0
+    """Divides the heard logits where they are told as probabilities: below 1 is surer, and label smoothing needs that
+    (Guo, Pleiss, Sun & Weinberger, *On Calibration of Modern Neural Networks*, 2017, section 4.2)."""
 
     @model_validator(mode="after")
     def _straight(self) -> Config:
@@ -100,7 +107,7 @@ class System(nn.Module):
         super().__init__()
         self.config = config
         self.num_labels = num_labels
-        self.listener = Listener(config.listener_widths, config.dropout, num_labels)
+        self.listener = Listener(config.listener_widths, config.dropout, num_labels + 1)
         self.painter = Painter(config.widths, config.steering_size, num_labels)
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
@@ -113,11 +120,10 @@ class System(nn.Module):
         Args:
             phase: Always ``"flow"``.
             batch: ``features`` (B, 48, 48) and ``image`` (B, 1, 28, 28), both in [0, 1], ``label`` (B,), ``noise``
-                (B, 784).
+                (B, 784); ``outliers`` (O, 48, 48) where the data have them.
             step: Not used.
         """
-        logits_BL = self.listener(batch["features"]).float()
-        heard = functional.cross_entropy(logits_BL, batch["label"], label_smoothing=self.config.label_smoothing)
+        heard = self._hearing_loss(batch)
         image_BCHW = 2 * batch["image"] - 1
         noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
         label_BL = functional.one_hot(batch["label"], self.num_labels).float()
@@ -140,6 +146,15 @@ class System(nn.Module):
         if num_long:
             losses["shortcut"] = error_B[:num_long].sum() / size
         return losses
+
+    def _hearing_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy over the labels and «none of them», the last."""
+        features_BFN, wanted_B = batch["features"], batch["label"]
+        if "outliers" in batch:
+            features_BFN = torch.cat([features_BFN, batch["outliers"]])
+            wanted_B = torch.cat([wanted_B, wanted_B.new_full((len(batch["outliers"]),), self.num_labels)])
+        logits_BX = self.listener(features_BFN).float()
+        return functional.cross_entropy(logits_BX, wanted_B, label_smoothing=self.config.label_smoothing)
 
     @torch.no_grad()
     def _two_halves(self, mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor, label_BL: Tensor) -> Tensor:
@@ -172,9 +187,18 @@ class System(nn.Module):
         }
 
     def listen(self, features_BFN: Tensor) -> Tensor:
-        """How likely each label is, (B, L), from features (B, 48, 48)."""
-        heard_BL: Tensor = (self.config.sharpness * self.listener(features_BFN)).softmax(dim=1)
-        return heard_BL
+        """What is heard in features (B, 48, 48): (B, L + 1).
+
+        How likely each label is, if it is one of them, and last how likely it is none.
+        """
+        logits_BX = self.listener(features_BFN) / self.config.temperature
+        labels_BL = logits_BX[:, : self.num_labels].softmax(dim=1)
+        return torch.cat([labels_BL, logits_BX.softmax(dim=1)[:, self.num_labels :]], dim=1)
+
+    def decide(self, features_BFN: Tensor) -> Tensor:
+        """The label distribution (B, L) that is painted for features (B, 48, 48)."""
+        logits_BL = self.listener(features_BFN)[:, : self.num_labels]
+        return (self.config.sharpness * logits_BL).softmax(dim=1)
 
     def generate(
         self,
@@ -191,7 +215,7 @@ class System(nn.Module):
         weights = defaults["weights"] if weights is None else weights
         given = defaults["given"] if given is None else given
         share = defaults["share"] if share is None else share
-        label_BL = share * given + (1 - share) * self.listen(features_BFN)
+        label_BL = share * given + (1 - share) * self.decide(features_BFN)
         return self.paint(label_BL, noise_BD, times, weights)
 
     def paint(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from soundsight.config import Recipe
 from soundsight.datasets import voices
 from soundsight.datasets.info import DatasetInfo
 from soundsight.folder import ImageShape, ModelFolder, write_folder
+from soundsight.manifest import Kind
 from soundsight.models.layers import count_parameters
 from soundsight.training.data import front_end
 from soundsight.training.system import System
@@ -68,9 +69,16 @@ def save_model(
             "limits": list(recipe.card.limits),
             "scores": {},
         },
+        kind=_kind(module, system),
     )
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
     return write_folder(folder, {"model.safetensors": weights})
+
+
+def _kind(module: nn.Module, system: System) -> Kind:
+    if system.features_shape is None:
+        return "judge"
+    return "generator" if hasattr(module, "generate") else "alignment"
 
 
 def _options(recipe: Recipe) -> dict[str, Any]:

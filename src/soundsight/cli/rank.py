@@ -1,0 +1,59 @@
+"""``soundsight rank``: order pictures by how well they fit a sound."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from soundsight.cli import complete_models, examples, say, show
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(
+    epilog=examples(
+        "soundsight rank seven.wav pictures/*.png",
+        "soundsight rank seven.wav one.png seven.jpg --json",
+    )
+)
+def rank(
+    sound: Annotated[str, typer.Argument(metavar="SOUND", help="File of a sound, or - for stdin.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files of pictures.")],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FOLDER", autocompletion=complete_models, help="An alignment.")
+    ] = "alignment",
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture.")] = False,
+) -> None:
+    """Order pictures by how well they fit a sound, the best first.
+
+    The score is a cosine, from -1 to 1. Pictures that cannot be read are reported at the end and do not stop the rest.
+
+    Exit code: 0, or 1 if some pictures could not be read, 2 if none could or something else is wrong.
+    """
+    import sys
+
+    from soundsight import picture
+    from soundsight.alignment import Alignment
+    from soundsight.errors import ImageError
+
+    alignment = Alignment.from_pretrained(model)
+    sound_1D = alignment.embed_sounds(
+        alignment.extract(alignment.hear(sys.stdin.buffer.read() if sound == "-" else sound))
+    )
+    shape = alignment.folder.image
+    scores, errors = [], []
+    for path in images:
+        try:
+            pixels_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+        except ImageError as error:
+            errors.append(str(error))
+            continue
+        scores.append((float((alignment.embed_images(pixels_CHW[None]) @ sound_1D[0])[0]), path))
+    for score, path in sorted(scores, key=lambda item: -item[0]):
+        show(json.dumps({"image": path, "score": round(score, 4)}) if as_json else f"{score:+.3f}  {path}")
+    for line in errors:
+        say(f"soundsight: error: {line}")
+    if errors:
+        raise typer.Exit(1 if scores else 2)

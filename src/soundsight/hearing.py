@@ -1,0 +1,84 @@
+"""From any sound to the features that a model was trained on: the part that all models that hear have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import audio, registry
+from soundsight.audio import Clip
+from soundsight.errors import AudioError, ModelError
+from soundsight.folder import ModelFolder
+
+__all__ = ["Audio", "Hearing", "sound_name"]
+
+Audio: TypeAlias = str | Path | bytes | BinaryIO | tuple[Any, int] | Clip
+"""A path, the bytes of a file, an open binary file, ``(samples, sample_rate_hz)`` or a ``Clip``."""
+
+
+class Hearing:
+    """The front end of a model folder, ready to listen.
+
+    Args:
+        folder: Of a model that hears.
+
+    Raises:
+        ModelError: The folder's front end has options that do not fit it.
+        UnknownNameError: It names a front end that is not installed.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        self.folder = folder
+        options = dict(folder.features or {})
+        self._front_end = registry.find("features", options.pop("name"))
+        try:
+            self._config = self._front_end.Config(**options)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{folder.path}: features in config.json do not fit: {error}") from error
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate that the front end listens at."""
+        return int(self._config.sample_rate_hz)
+
+    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
+        """Decode a sound to clips as the front end wants them: one, or one for each utterance.
+
+        Raises:
+            AudioError: It cannot be read or used.
+        """
+        clip = self._decode(sound)
+        try:
+            parts = audio.split_at_silences(clip) if split else [clip]
+            return [audio.condition(part) for part in parts]
+        except AudioError as error:
+            raise AudioError(f"{sound if isinstance(sound, str | Path) else sound_name(sound)}: {error}") from error
+
+    def extract(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
+        """Features (B, F, N) of clips from ``hear``, for ``from_features``."""
+        features_BFN: NDArray[np.float32] = self._front_end.extract(clips, self._config)
+        return features_BFN
+
+    def _decode(self, sound: Audio) -> Clip:
+        if isinstance(sound, Clip):
+            sound = sound.samples, sound.sample_rate_hz
+        if isinstance(sound, tuple):
+            if len(sound) != 2 or not isinstance(sound[1], int | np.integer):
+                raise AudioError("a tuple is taken as (samples, sample_rate_hz), and this one is something else")
+            return audio.from_array(sound[0], int(sound[1]), target_rate_hz=self.sample_rate_hz)
+        if not isinstance(sound, str | Path | bytes) and not hasattr(sound, "read"):
+            kind = type(sound).__name__
+            raise AudioError(f"a sound is a path, bytes, an open file, (samples, rate in Hz) or a Clip, not {kind}")
+        return audio.decode(sound, sample_rate_hz=self.sample_rate_hz)
+
+
+def sound_name(sound: Audio) -> str:
+    """What a sound is called in the metadata of its pictures."""
+    name = getattr(sound, "name", None)  # a Path, or an open file
+    if isinstance(sound, str) or isinstance(name, str):
+        return Path(sound if isinstance(sound, str) else str(name)).name
+    return "bytes" if isinstance(sound, bytes) else "samples"
