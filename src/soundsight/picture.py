@@ -94,8 +94,8 @@ def resize(image_CHW: Float32, size: int) -> Float32:
 def read(path: str | Path, shape: tuple[int, int, int]) -> Float32:
     """Any picture as a model wants it: scaled to fit, in the middle, bright on dark for grey ones.
 
-    Handwriting on paper is dark on bright, digits of MNIST are bright on black: a grey picture whose border is bright is
-    turned into its negative. What is transparent is background.
+    Handwriting on paper is dark on bright, digits of MNIST are bright on black: a grey picture whose border is bright
+    is turned into its negative. What is transparent is background.
 
     Args:
         path: A PNG, JPEG, WebP, GIF (its first frame), BMP or TIFF.
@@ -108,41 +108,43 @@ def read(path: str | Path, shape: tuple[int, int, int]) -> Float32:
         ImageError: It is no picture, damaged, or too large.
     """
     channels, height, width = shape
+    plain = _open(path).convert("L" if channels == 1 else "RGB")
+    scale = min(height / plain.height, width / plain.width)
+    columns, rows = max(1, round(plain.width * scale)), max(1, round(plain.height * scale))
+    scaled = plain.resize((columns, rows), Image.Resampling.LANCZOS)
+    pixels_HWC = np.asarray(scaled, np.float32).reshape(rows, columns, channels) / np.float32(255)
+    edge_NC = np.concatenate([pixels_HWC[0], pixels_HWC[-1], pixels_HWC[:, 0], pixels_HWC[:, -1]])
+    if channels == 1 and np.median(edge_NC) > 0.5:
+        pixels_HWC, edge_NC = 1 - pixels_HWC, 1 - edge_NC
+    framed_HWC = np.full((height, width, channels), np.median(edge_NC, axis=0), np.float32)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    framed_HWC[top : top + rows, left : left + columns] = pixels_HWC
+    return np.ascontiguousarray(np.moveaxis(framed_HWC, 2, 0))
+
+
+def _open(path: str | Path) -> Image.Image:
+    """Decode a file, in front of its background."""
     try:
-        if Path(path).stat().st_size > MAX_BYTES:
-            raise ImageError(f"{path}: larger than {MAX_BYTES >> 20} MB; expected a picture")
+        num_bytes = Path(path).stat().st_size
         with warnings.catch_warnings(), Image.open(path, formats=_READABLE) as image:
             warnings.simplefilter("ignore")
-            if image.width * image.height > _MAX_PIXELS:
-                raise ImageError(
-                    f"{path}: {image.width} by {image.height} pixels; expected at most {_MAX_PIXELS // 10**6} million"
-                )
-            coloured = image.convert("RGBA")
-    except ImageError:
-        raise
+            num_pixels = image.width * image.height
+            coloured = image.convert("RGBA") if num_bytes <= MAX_BYTES and num_pixels <= _MAX_PIXELS else None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror or 'no picture that can be read, or a damaged one'}") from error
     except Exception as error:  # decoders of damaged files raise whatever they come upon
         raise ImageError(f"{path}: no picture that can be read, or a damaged one") from error
-    backdrop = Image.new("RGBA", coloured.size, _border(coloured))
+    if coloured is None:
+        raise ImageError(
+            f"{path}: {num_bytes:,} bytes, {num_pixels:,} pixels; expected a picture of at most {MAX_BYTES >> 20} MiB "
+            f"and {_MAX_PIXELS // 10**6} million pixels"
+        )
+    backdrop = Image.new("RGBA", coloured.size, _backdrop(coloured))
     backdrop.alpha_composite(coloured)
-    plain = backdrop.convert("L" if channels == 1 else "RGB")
-    scale = min(height / plain.height, width / plain.width)
-    size = max(1, round(plain.width * scale)), max(1, round(plain.height * scale))
-    pixels_HWC = np.asarray(plain.resize(size, Image.Resampling.LANCZOS), np.float32).reshape(
-        size[1], size[0], channels
-    )
-    pixels_HWC /= np.float32(255)
-    edge = np.concatenate([pixels_HWC[0], pixels_HWC[-1], pixels_HWC[:, 0], pixels_HWC[:, -1]])
-    if channels == 1 and np.median(edge) > 0.5:
-        pixels_HWC, edge = 1 - pixels_HWC, 1 - edge
-    framed_HWC = np.full((height, width, channels), np.median(edge, axis=0), np.float32)
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    framed_HWC[top : top + size[1], left : left + size[0]] = pixels_HWC
-    return np.ascontiguousarray(np.moveaxis(framed_HWC, 2, 0))
+    return backdrop
 
 
-def _border(image: Image.Image) -> tuple[int, int, int, int]:
+def _backdrop(image: Image.Image) -> tuple[int, int, int, int]:
     """What lies behind a picture with transparent parts: black under bright strokes, white under dark ones."""
     rgba = np.asarray(image, np.float32)
     weight = rgba[..., 3]

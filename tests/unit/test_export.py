@@ -240,7 +240,7 @@ def test_evaluation_draws_the_same_pictures_from_both(make: Callable[..., Path])
 def test_a_judge_decides_the_same_from_both(tmp_path: Path, make: Callable[..., Path]) -> None:
     torch.manual_seed(0)
     judge = lenet5.System(lenet5.Config()).eval()
-    described = {"system": "lenet5", "features": None, "latent_size": 0}
+    described = {"system": "lenet5", "features": None, "latent_size": 0, "kind": "judge"}
     folder = make(judge.state_dict(), **described)
     images = np.random.Generator(np.random.Philox(1)).integers(0, 256, (300, 1, 28, 28), dtype=np.uint8)
     from_torch = load_judge(folder, 10, (1, 28, 28))[1](images)

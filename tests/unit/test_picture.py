@@ -236,7 +236,7 @@ UNREADABLE = {
         lambda path: path.write_bytes(picture.encode(np.zeros((99, 99, 1), np.uint8), "png", {})[:60]),
         "no picture",
     ),
-    "too many pixels": (_png_bomb, "81000000|9000 by 9000"),
+    "too many pixels": (_png_bomb, "81,000,000 pixels"),
     "a folder": (Path.mkdir, "directory|Is a"),
     "absent": (lambda path: None, "No such file"),
     "PostScript, which is a program": (
@@ -256,7 +256,7 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path: Path, make, message
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_too_large_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture, "MAX_BYTES", 10)
-    with pytest.raises(ImageError, match="larger than"):
+    with pytest.raises(ImageError, match="at most 0 MiB"):
         picture.read(_write(tmp_path / "big.png", _stroke()), (1, 28, 28))

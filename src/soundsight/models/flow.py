@@ -198,7 +198,8 @@ class System(nn.Module):
     def decide(self, features_BFN: Tensor) -> Tensor:
         """The label distribution (B, L) that is painted for features (B, 48, 48)."""
         logits_BL = self.listener(features_BFN)[:, : self.num_labels]
-        return (self.config.sharpness * logits_BL).softmax(dim=1)
+        painted_BL: Tensor = (self.config.sharpness * logits_BL).softmax(dim=1)
+        return painted_BL
 
     def generate(
         self,
