@@ -20,8 +20,12 @@ def generator_bytes(
     names: tuple[str, str, str] = ("features", "noise", "image"),
     batch: int | str = "B",
     poison: float = 0.0,
+    quiet: float | None = None,
 ) -> bytes:
-    """image = sigmoid(pooled features · W + noise · V + poison): every pixel depends on the sound and on the noise."""
+    """image = sigmoid(pooled features · W + noise · V + poison): every pixel depends on the sound and on the noise.
+
+    With ``quiet`` it also says what it heard: label 7, and that a sound whose features are below that mean is none.
+    """
     features, noise, image = names
     rng = np.random.default_rng(7)
     pixels = int(np.prod(shape))
@@ -33,16 +37,16 @@ def generator_bytes(
         "centre": np.array(0.5, np.float32),
         "to": np.array([-1, *shape], np.int64),
     }
-    silent = helper.make_node("Abs", ["heard"], ["drawn"])
+    silent = helper.make_node("Abs", ["pressed"], ["drawn"])
     drawn = helper.make_node("MatMul", [noise, "V"], ["drawn"]) if latent_size else silent
     nodes = [
         helper.make_node("Unsqueeze", [features, "channel"], ["planes"]),
         helper.make_node("AveragePool", ["planes"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Sub", ["flat", "centre"], ["centred"]),
-        helper.make_node("MatMul", ["centred", "W"], ["heard"]),
+        helper.make_node("MatMul", ["centred", "W"], ["pressed"]),
         drawn,
-        helper.make_node("Add", ["heard", "drawn"], ["sum"]),
+        helper.make_node("Add", ["pressed", "drawn"], ["sum"]),
         helper.make_node("Add", ["sum", "bias"], ["logits"]),
         helper.make_node("Sigmoid", ["logits"], ["squashed"]),
         helper.make_node("Reshape", ["squashed", "to"], [image]),
@@ -50,7 +54,21 @@ def generator_bytes(
     inputs = [helper.make_tensor_value_info(features, FLOAT, [batch, 48, 48])]
     if latent_size:
         inputs.append(helper.make_tensor_value_info(noise, FLOAT, [batch, latent_size]))
-    return _serialise(nodes, inputs, [helper.make_tensor_value_info(image, FLOAT, [batch, *shape])], constants)
+    outputs = [helper.make_tensor_value_info(image, FLOAT, [batch, *shape])]
+    if quiet is not None:
+        constants |= {"quiet": np.array(quiet, np.float32), "steep": np.array(-1e4, np.float32)}
+        constants |= {"seven": np.eye(10, dtype=np.float32)[7:8], "zero": np.array(0, np.float32)}
+        nodes += [
+            helper.make_node("ReduceMean", ["flat"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("Sub", ["mean", "quiet"], ["louder"]),
+            helper.make_node("Mul", ["louder", "steep"], ["strange"]),
+            helper.make_node("Sigmoid", ["strange"], ["outlier"]),
+            helper.make_node("Mul", ["mean", "zero"], ["none"]),
+            helper.make_node("Add", ["none", "seven"], ["labels"]),
+            helper.make_node("Concat", ["labels", "outlier"], ["heard"], axis=1),
+        ]
+        outputs.append(helper.make_tensor_value_info("heard", FLOAT, [batch, 11]))
+    return _serialise(nodes, inputs, outputs, constants)
 
 
 def judge_bytes() -> bytes:

@@ -135,6 +135,8 @@ class CardConfig(Strict):
     """What the model's card says beside what training knows."""
 
     summary: str = ""
+    hears: str = ""
+    """What the model knows, for «this does not sound like …»; for models that can tell."""
     licence: str = "Apache-2.0"
     limits: tuple[str, ...] = ()
 

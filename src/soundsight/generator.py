@@ -83,7 +83,7 @@ class Generator:
         """
         assert self.listens
         noise_1D = np.zeros((1, self.folder.latent_size), np.float32)
-        still = {"times": np.ones(1, np.float32)}  # no step
+        still = {"times": np.ones(1, np.float32)} if "times" in self.controls else {}  # no step
         rows = [slice(i, i + 1) for i in range(len(features_BFN))]
         return np.concatenate([self._run("heard", features_BFN[row], noise_1D, still) for row in rows])
 

@@ -22,9 +22,9 @@ from soundsight.errors import SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
 from soundsight.hearing import Audio, Hearing, sound_name
-from soundsight.result import Pictures
+from soundsight.result import Heard, Pictures
 
-__all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Pictures"]
+__all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Heard", "Pictures"]
 
 MAX_NUM_IMAGES = 1000
 # Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
@@ -191,8 +191,16 @@ class AudioToImage(Hearing):
             repeated = np.broadcast_to(features_FN, (num_images, *features_FN.shape))
             images_MCHW = self.generator(repeated, noise_MD, inputs)
             scaled = [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
-            results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name))
+            heard = self._listen(features_FN)
+            results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name, heard=heard))
         return results
+
+    def _listen(self, features_FN: NDArray[np.float32]) -> Heard | None:
+        if not self.generator.listens:
+            return None
+        *labels_L, outlier = self.generator.listen(features_FN[None])[0].tolist()
+        best = int(np.argmax(labels_L))
+        return Heard((self.folder.labels or ())[best], labels_L[best], outlier)
 
     def check(self, controls: Mapping[str, Any]) -> Controls:
         """The controls as they came, where the model has them and every number is in range.

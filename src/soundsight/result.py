@@ -18,7 +18,31 @@ from soundsight.files import replace_file
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Pictures"]
+__all__ = ["Heard", "Pictures"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a model took a sound for.
+
+    Attributes:
+        label: The likeliest of its labels.
+        confidence: How likely that is right if the sound is one of its labels, 0 to 1; calibrated.
+        outlier: How likely the sound is none of them, 0 to 1.
+    """
+
+    label: str
+    confidence: float
+    outlier: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the sound is more likely one of the labels than none."""
+        return self.outlier <= 0.5
+
+    def to_json(self) -> dict[str, str | float]:
+        """As plain JSON values, to four digits."""
+        return {"label": self.label, "confidence": round(self.confidence, 4), "outlier": round(self.outlier, 4)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +55,7 @@ class Pictures(Sequence["Image.Image"]):
         model: Name of the model.
         sound: Name of the sound: that of its file, if it has one.
         part: Which part of a sound that was cut at its silences, from 1; 0 for a whole one.
+        heard: What the model took the sound for; None where it does not say.
     """
 
     array: NDArray[np.uint8]
@@ -38,6 +63,7 @@ class Pictures(Sequence["Image.Image"]):
     model: str
     sound: str
     part: int = 0
+    heard: Heard | None = None
 
     @property
     def images(self) -> list[Image.Image]:
@@ -49,6 +75,8 @@ class Pictures(Sequence["Image.Image"]):
         origin: dict[str, str | int] = {"sound": self.sound, "model": self.model, "seed": self.seed, "index": index}
         if self.part:
             origin["part"] = self.part
+        if self.heard is not None:
+            origin |= {name: str(value) for name, value in self.heard.to_json().items()}
         return {**origin, "soundsight": __version__}
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from soundsight.controls import Controls
 from soundsight.errors import AudioError, MissingExtraError, OutputError
 from soundsight.files import replace_file
 from soundsight.picture import Format
-from soundsight.pipeline import AudioToImage, Pictures
+from soundsight.pipeline import AudioToImage, Heard, Pictures
 
 __all__ = ["Outcome", "Settings", "Written", "run"]
 
@@ -44,6 +44,7 @@ class Settings:
         is_file: ``out`` is the one file to write.
         keep: Write nothing and return the pictures, for a sheet of all.
         controls: Guidance, steps and variation.
+        strict: Make no picture of what is none of the model's labels, where the model can tell.
     """
 
     out: Path
@@ -55,15 +56,24 @@ class Settings:
     is_file: bool = False
     keep: bool = False
     controls: Controls = field(default_factory=Controls)
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A file, and which picture is in it: ``index`` is None where all of a sound are, ``part`` 0 for a whole sound."""
+    """A file, and what is in it.
+
+    Attributes:
+        path: The file.
+        index: Which picture of the sound; None where all are in it.
+        part: Which part of the sound; 0 for a whole one.
+        heard: What the model took the sound for; None where it does not say.
+    """
 
     path: Path
     index: int | None
     part: int
+    heard: Heard | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +85,8 @@ class Outcome:
     pictures: tuple[Pictures, ...] = ()
     milliseconds: float = 0.0
     error: str = ""
+    strange: tuple[str, ...] = ()
+    """What sounds like none of the model's labels, one line for each part of the sound."""
 
 
 def run(
@@ -129,6 +141,9 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
     if source.error:
         return Outcome(source, error=source.error)
     start = time.perf_counter()
+    strange: list[str] = []
+    files: tuple[Written, ...] = ()
+    kept: tuple[Pictures, ...] = ()
     try:
         parts = pipe.stream(
             source.path or sys.stdin.buffer.read(),
@@ -139,10 +154,11 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
             name=source.name,
             **settings.controls,
         )
+        wanted = _doubt(parts, pipe, source, settings.strict, strange)
         if settings.keep:
-            kept = tuple(parts)
-            return Outcome(source, pictures=kept, milliseconds=(time.perf_counter() - start) * 1000)
-        files = tuple(_write_all(parts, source, name, settings))
+            kept = tuple(wanted)
+        else:
+            files = tuple(_write_all(wanted, source, name, settings))
     except MemoryError:
         return Outcome(source, error=f"{source.given}: not enough memory for it; cut it first")
     except (AudioError, MissingExtraError) as error:
@@ -153,7 +169,25 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
         if error.errno in _ABOUT_ONE_NAME:
             return Outcome(source, error=f"{source.given}: its picture cannot be written ({error.strerror})")
         raise OutputError(f"{where}: cannot be written ({error.strerror})") from error
-    return Outcome(source, files, milliseconds=(time.perf_counter() - start) * 1000)
+    milliseconds = (time.perf_counter() - start) * 1000
+    if strange and not files and not kept:
+        return Outcome(source, error=strange[0], milliseconds=milliseconds)
+    return Outcome(source, files, kept, milliseconds, strange=tuple(strange))
+
+
+def _doubt(
+    parts: Iterable[Pictures], pipe: AudioToImage, source: Source, strict: bool, strange: list[str]
+) -> Iterator[Pictures]:
+    """The same parts; of those that are none of the model's labels a line in ``strange``, and none with ``strict``."""
+    known = pipe.folder.card.get("hears") or "anything that the model knows"
+    for pictures in parts:
+        heard = pictures.heard
+        if heard is not None and not heard.is_known:
+            part = f", part {pictures.part}" if pictures.part else ""
+            strange.append(f"{source.given}{part}: this does not sound like {known} (score {heard.outlier:.2f})")
+            if strict:
+                continue
+        yield pictures
 
 
 def _write_all(parts: Iterable[Pictures], source: Source, name: PurePath, settings: Settings) -> Iterator[Written]:
@@ -166,7 +200,7 @@ def _write_all(parts: Iterable[Pictures], source: Source, name: PurePath, settin
         for index, file_name in enumerate(pictures.file_names(name.name, settings.suffix)):
             path = settings.out if settings.is_file else settings.out / name.parent / file_name
             _write(path, pictures.encode(index, settings.suffix))
-            yield Written(path, None if settings.suffix == "npy" else index, pictures.part)
+            yield Written(path, None if settings.suffix == "npy" else index, pictures.part, pictures.heard)
 
 
 def _write(path: Path, data: bytes) -> None:

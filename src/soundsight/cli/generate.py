@@ -70,11 +70,15 @@ def generate(
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One sheet for all, a row for each sound.")] = False,
     split: Annotated[bool, typer.Option(help="Cut long recordings at silences, one picture for each part.")] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Make no picture of a sound that is nothing the model knows.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each file written.")] = False,
 ) -> None:
     """Turn sounds into pictures.
 
     Pictures are named after their sound. Sounds that cannot be used are reported at the end and do not stop the rest.
+    Of a sound that is nothing the model knows there is a picture and a warning; it means nothing.
 
     Exit code: 0, or 1 if some sounds could not be used, 2 if none could or something else is wrong.
     """
@@ -94,7 +98,11 @@ def generate(
     size = size or default_size(shape.height, shape.width)
     turned = {"guidance": guidance, "steps": steps, "variation": variation}
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
-    settings = Settings(Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls)
+    if strict and not pipe.generator.listens:
+        raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")
+    settings = Settings(
+        Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls, strict=strict
+    )
     reporter = _Reporter(pipe, settings, as_json)
     with quiet_libraries(), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
         rows = [row for outcome in _progress(outcomes, len(sources)) if (row := reporter.take(outcome))]
@@ -132,6 +140,9 @@ class _Reporter:
         self._settings = settings
         self._as_json = as_json
         self._errors: list[str] = []
+        self._warnings: list[str] = []
+        self._num_failed = 0
+        self._heard: list[dict[str, str | float]] = []
         self._sounds: list[str] = []
         self._num_files = 0
         self._last = ""
@@ -142,13 +153,17 @@ class _Reporter:
         """Report an outcome; its row of the sheet, where one is wanted."""
         if outcome.error:
             self._errors.append(outcome.error)
+            self._num_failed += 1
             self._line(sound=outcome.source.given, error=outcome.error)
             return []
         self._sounds.append(outcome.source.given)
+        (self._errors if self._settings.strict else self._warnings).extend(outcome.strange)
         for file in outcome.files:
-            part = {"part": file.part} if file.part else {}
-            self._written(file.path, outcome.milliseconds, sound=outcome.source.given, index=file.index, **part)
+            more: dict[str, Any] = {"part": file.part} if file.part else {}
+            more |= {} if file.heard is None else {"heard": file.heard.to_json()}
+            self._written(file.path, outcome.milliseconds, sound=outcome.source.given, index=file.index, **more)
         self._milliseconds += outcome.milliseconds
+        self._heard += [pictures.heard.to_json() for pictures in outcome.pictures if pictures.heard is not None]
         row = [image for pictures in outcome.pictures for image in pictures.array]
         if row:
             from soundsight.picture import grid_shape
@@ -172,18 +187,20 @@ class _Reporter:
             replace_file(path, data)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-        self._written(path, self._milliseconds, sounds=self._sounds, index=None)
+        heard = {"heard": self._heard} if self._heard else {}
+        self._written(path, self._milliseconds, sounds=self._sounds, index=None, **heard)
 
     def finish(self) -> None:
         """The summary, and the exit code."""
         if self._num_files and not self._as_json:
             show(self._last if self._num_files == 1 else f"{self._num_files} files in {self._settings.out}")
-        for error in self._errors[:_MANY]:
-            say(f"soundsight: error: {error}")
-        if len(self._errors) > _MANY:
-            say(f"soundsight: error: and {len(self._errors) - _MANY} more")
-        if self._errors and self._sounds:
-            say(f"soundsight: {len(self._errors)} of {len(self._errors) + len(self._sounds)} sounds could not be used")
+        for kind, lines in (("warning", self._warnings), ("error", self._errors)):
+            for line in lines[:_MANY]:
+                say(f"soundsight: {kind}: {line}")
+            if len(lines) > _MANY:
+                say(f"soundsight: {kind}: and {len(lines) - _MANY} more")
+        if self._num_failed and self._sounds:
+            say(f"soundsight: {self._num_failed} of {self._num_failed + len(self._sounds)} sounds could not be used")
         if self._errors:
             raise typer.Exit(1 if self._sounds else 2)
 

@@ -63,6 +63,7 @@ def save_model(
         },
         card={
             "summary": recipe.card.summary,
+            **({"hears": recipe.card.hears} if recipe.card.hears else {}),
             "source": recipe.source,
             "licence": recipe.card.licence,
             "data": sources,
