@@ -67,7 +67,9 @@ def generator_bytes(
             helper.make_node("Add", ["none", "seven"], ["labels"]),
             helper.make_node("Concat", ["labels", "outlier"], ["heard"], axis=1),
         ]
+        nodes.append(helper.make_node("Identity", ["labels"], ["painted"]))
         outputs.append(helper.make_tensor_value_info("heard", FLOAT, [batch, 11]))
+        outputs.append(helper.make_tensor_value_info("painted", FLOAT, [batch, 10]))
     return _serialise(nodes, inputs, outputs, constants)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,11 +72,14 @@ class Generator:
         rows = [slice(i, i + 1) for i in range(len(noise_BD))]
         return np.concatenate([self._picture(features_BFN[row], noise_BD[row], controls) for row in rows])
 
-    def listen(self, features_BFN: NDArray[np.float32]) -> NDArray[np.float32]:
+    def listen(
+        self, features_BFN: NDArray[np.float32], answer: Literal["heard", "painted"] = "heard"
+    ) -> NDArray[np.float32]:
         """What is heard, without a picture; for networks that listen.
 
         Returns:
-            (B, L + 1) float32: how likely each label is, if it is one of them, and last how likely it is none.
+            ``heard`` (B, L + 1) float32: how likely each label is, if it is one of them, and last how likely it is
+            none. ``painted`` (B, L): the share of each label in the picture, more decided than what is heard.
 
         Raises:
             ModelError: The network does not fit these features.
@@ -85,7 +88,7 @@ class Generator:
         noise_1D = np.zeros((1, self.folder.latent_size), np.float32)
         still = {"times": np.ones(1, np.float32)} if "times" in self.controls else {}  # no step
         rows = [slice(i, i + 1) for i in range(len(features_BFN))]
-        return np.concatenate([self._run("heard", features_BFN[row], noise_1D, still) for row in rows])
+        return np.concatenate([self._run(answer, features_BFN[row], noise_1D, still) for row in rows])
 
     def _run(
         self,
@@ -127,7 +130,8 @@ class Generator:
             inputs["noise"] = (None, latent_size)
         outputs: dict[str, Sequence[int | None]] = {"image": (None, shape.channels, shape.height, shape.width)}
         if any(node.name == "heard" for node in self._session.get_outputs()):
-            outputs["heard"] = (None, len(self.folder.labels or ()) + 1)
+            num_labels = len(self.folder.labels or ())
+            outputs |= {"heard": (None, num_labels + 1), "painted": (None, num_labels)}
         optional = self._session.get_overridable_initializers()
         controls: dict[str, Sequence[int | None]] = {
             node.name: (None,) * _CONTROLS[node.name] for node in optional if node.name in _CONTROLS

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, overload
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import noise, picture
+from soundsight.blending import shares_of, turn
 from soundsight.controls import Controls, inputs_of
 from soundsight.controls import check as check_controls
 from soundsight.errors import SoundsightError
@@ -173,27 +174,109 @@ class AudioToImage(Hearing):
             ModelError: The features do not fit the network.
             SoundsightError: A number is out of range.
         """
-        _check("num_images", num_images, 1, MAX_NUM_IMAGES)
-        _check("seed", seed, 0, noise.MAX_SEED)
-        shape = self.folder.image
-        if size is not None:
-            _check("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
-        side = size or max(shape.height, shape.width)
-        if num_images * shape.channels * side**2 > MAX_VALUES:
-            raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
+        self._check_numbers(num_images, seed, size)
         self.check(controls)
-        noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
-        noise_MD *= np.float32(controls.get("variation", 1))
+        noise_MD = self._noise(seed, num_images, controls)
         inputs = inputs_of(controls)
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
         for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
             repeated = np.broadcast_to(features_FN, (num_images, *features_FN.shape))
-            images_MCHW = self.generator(repeated, noise_MD, inputs)
-            scaled = [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
-            heard = self._listen(features_FN)
-            results.append(Pictures(np.stack(scaled), int(seed), self.folder.name, name, heard=heard))
+            images = self._scale(self.generator(repeated, noise_MD, inputs), size)
+            results.append(Pictures(images, int(seed), self.folder.name, name, heard=self._listen(features_FN)))
         return results
+
+    def mix(
+        self,
+        sounds: Sequence[Audio],
+        weights: Sequence[float],
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> Pictures:
+        """Pictures of several sounds at once.
+
+        Where the network paints a distribution over labels, those of the sounds are mixed; where it does not, the
+        sounds' features are, which is rarely pretty.
+
+        Args:
+            sounds: Two or more.
+            weights: One for each, 0 or more; they are divided by their sum.
+            num_images: As for calling; the others, too.
+            seed: As for calling.
+            size: As for calling.
+            **controls: As for calling.
+
+        Returns:
+            ``Pictures`` whose ``sound`` names all of them.
+
+        Raises:
+            As for calling; SoundsightError also for weights that are negative, not finite, all 0 or not as many.
+        """
+        shares = shares_of(weights, len(sounds))
+        self._check_numbers(num_images, seed, size)
+        self.check(controls)
+        features_SFN = np.concatenate([self.extract(self.hear(sound)) for sound in sounds])
+        features_1FN, blend = self._blend(features_SFN, shares)
+        noise_MD = self._noise(seed, num_images, controls)
+        repeated = np.broadcast_to(features_1FN, (num_images, *features_1FN.shape[1:]))
+        images = self._scale(self.generator(repeated, noise_MD, {**inputs_of(controls), **blend}), size)
+        names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
+        return Pictures(images, int(seed), self.folder.name, names)
+
+    def morph(
+        self,
+        first: Audio,
+        second: Audio,
+        num_frames: int = 32,
+        seed: int = 0,
+        size: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> Pictures:
+        """Pictures on the way from one sound to another, in what is painted and in the handwriting.
+
+        The first is ``pipe(first, seed=seed)``; the last is the second of ``pipe(second, num_images=2, seed=seed)``. In
+        between the noise turns from one to the other at its length, as straight lines leave where noise is to be found
+        (Shoemake, *Animating Rotation with Quaternion Curves*, 1985, section 3.3).
+
+        Args:
+            first: A sound.
+            second: A sound, or the same one: then the handwriting alone changes.
+            num_frames: 2 to 1000.
+            seed: As for calling; the others, too.
+            size: As for calling.
+            **controls: As for calling.
+
+        Returns:
+            ``Pictures``, one for each frame.
+
+        Raises:
+            As for calling.
+        """
+        _check("num_frames", num_frames, 2, MAX_NUM_IMAGES)
+        self._check_numbers(num_frames, seed, size)
+        self.check(controls)
+        features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
+        ends_2D = self._noise(seed, 2, controls)
+        inputs, frames = inputs_of(controls), []
+        for place in np.linspace(0, 1, num_frames):
+            features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
+            frames.append(
+                self.generator(features_1FN, turn(ends_2D[0], ends_2D[1], float(place))[None], {**inputs, **blend})
+            )
+        names = f"{sound_name(first)} to {sound_name(second)}"
+        return Pictures(self._scale(np.concatenate(frames), size), int(seed), self.folder.name, names)
+
+    def _blend(
+        self, features_SFN: NDArray[np.float32], shares_S: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
+        """Features (1, F, N) and the network's inputs with which it paints several sounds at once."""
+        if not {"given", "share"} <= self.generator.controls:
+            return np.tensordot(shares_S, features_SFN, 1)[None].astype(np.float32), {}
+        painted_SL = self.generator.listen(features_SFN, "painted")
+        given_1L = (shares_S @ painted_SL)[None].astype(np.float32)
+        return features_SFN[:1], {"given": given_1L, "share": np.array(1, np.float32)}
 
     def _listen(self, features_FN: NDArray[np.float32]) -> Heard | None:
         if not self.generator.listens:
@@ -201,6 +284,26 @@ class AudioToImage(Hearing):
         *labels_L, outlier = self.generator.listen(features_FN[None])[0].tolist()
         best = int(np.argmax(labels_L))
         return Heard((self.folder.labels or ())[best], labels_L[best], outlier)
+
+    def _check_numbers(self, num_images: int, seed: int, size: int | None) -> None:
+        _check("num_images", num_images, 1, MAX_NUM_IMAGES)
+        _check("seed", seed, 0, noise.MAX_SEED)
+        if size is not None:
+            _check("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
+        shape = self.folder.image
+        side = size or max(shape.height, shape.width)
+        if num_images * shape.channels * side**2 > MAX_VALUES:
+            raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
+
+    def _noise(self, seed: int, num_images: int, controls: Controls) -> NDArray[np.float32]:
+        noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
+        return noise_MD * np.float32(controls.get("variation", 1))
+
+    def _scale(self, images_MCHW: NDArray[np.float32], size: int | None) -> NDArray[np.uint8]:
+        """(M, H, W, C) uint8 at the size wanted."""
+        return np.stack(
+            [picture.to_uint8(image if size is None else picture.resize(image, size)) for image in images_MCHW]
+        )
 
     def check(self, controls: Mapping[str, Any]) -> Controls:
         """The controls as they came, where the model has them and every number is in range.

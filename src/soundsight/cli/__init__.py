@@ -38,6 +38,7 @@ __all__ = ["COMMANDS", "complete_models", "complete_recipes", "examples", "fail"
 # Name of the module, and its one line in `soundsight --help` (kept here, so that help imports no command).
 COMMANDS = {
     "generate": "Turn sounds into pictures.",
+    "morph": "Make a film from one sound to another.",
     "rank": "Order pictures by how well they fit a sound.",
     "train": "Train a system from a recipe.",
     "evaluate": "Measure a model and write a report.",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundsight.cli import complete_models, examples, say, show
+from soundsight.cli import complete_models, examples, mixture, say, show
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.errors import OutputError, SoundsightError
 
@@ -33,6 +33,7 @@ _MANY = 20
         "soundsight generate seven.wav -o pictures",
         "soundsight generate recordings/ more/*.mp3 -o pictures --num-images 4 --seed 1",
         "soundsight generate phone-number.ogg -o number.png --grid",
+        "soundsight generate --mix three.wav:0.7 eight.wav:0.3 -o between.png",
         "arecord -d 2 | soundsight generate - -o digit.png",
     )
 )
@@ -69,6 +70,9 @@ def generate(
         typer.Option(help="Kind of file; npy is one array for each sound.", show_default="as OUT ends, or png"),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One sheet for all, a row for each sound.")] = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="One picture of all sounds together, each as FILE or FILE:WEIGHT.")
+    ] = False,
     split: Annotated[bool, typer.Option(help="Cut long recordings at silences, one picture for each part.")] = True,
     strict: Annotated[
         bool, typer.Option("--strict", help="Make no picture of a sound that is nothing the model knows.")
@@ -90,7 +94,10 @@ def generate(
     from soundsight.picture import default_size
     from soundsight.pipeline import AudioToImage
 
-    sources = collect(sounds)
+    weights: list[float] = []
+    if mix:
+        sounds, weights = mixture.parse(sounds)
+    sources = collect(sounds) if not mix else []
     if out_file and not grid and len(sources) > 1:
         raise OutputError(f"{out}: one file for {len(sources)} sounds; name a folder, or add --grid")
     pipe = AudioToImage.from_pretrained(model)
@@ -100,6 +107,10 @@ def generate(
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
     if strict and not pipe.generator.listens:
         raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")
+    if mix:
+        pictures = pipe.mix(sounds, weights, num_images, seed, size, **controls)
+        mixture.save(pictures, sounds, Path(out), suffix, out_file, grid, as_json)
+        return
     settings = Settings(
         Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls, strict=strict
     )
