@@ -23,7 +23,7 @@ __all__ = ["find", "names", "unknown"]
 # Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
     "datasets": {"archive", "augment", "check", "download", "info", "outliers", "pairing", "splits", "types", "voices"},
-    "metrics": {"frechet", "kernel", "neighbours", "retrieval", "sets"},
+    "metrics": {"calibration", "detection", "frechet", "kernel", "neighbours", "retrieval", "sets"},
     "models": {"layers", "samplers", "unet", "unfolded"},
 }
 

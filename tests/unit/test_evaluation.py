@@ -203,7 +203,7 @@ def test_a_distance_is_reached_from_below() -> None:
 
 def test_single_pictures_and_sets_have_a_table_each() -> None:
     beside = (Baseline("constant", 9.0), Baseline("real training images", 0.5, ceiling=True))
-    distance = Score("frechet", "Fréchet distance", 1.25, None, beside, lower_is_better=True, of_set=True)
+    distance = Score("frechet", "Fréchet distance", 1.25, None, beside, lower_is_better=True, table="set")
     (scores, rows), (set_scores, set_rows) = report(scores=(*report().scores, distance)).tables()
     assert [score.name for score in scores] == ["accuracy", "diversity"]
     assert rows[:3] == [

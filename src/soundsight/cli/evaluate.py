@@ -17,6 +17,7 @@ app = typer.Typer(add_completion=False)
         "soundsight evaluate digits",
         "soundsight evaluate runs/theo --split speaker:theo",
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
+        "soundsight evaluate digits --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate digits --json",
     )
 )
@@ -40,6 +41,17 @@ def evaluate(
     judge: Annotated[str, typer.Option(metavar="MODEL", help="What reads the pictures.")] = "lenet5",
     samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
     draws: Annotated[int, typer.Option(metavar="N", help="Pictures of each test pair, each with its own noise.")] = 1,
+    outliers: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Sounds that are none of the labels: does the model know? May be repeated."),
+    ] = None,
+    noise: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Noise to mix to the test recordings. May be repeated.")
+    ] = None,
+    snr: Annotated[
+        list[float] | None,
+        typer.Option(metavar="DB", help="Signal-to-noise ratio for --noise; may be repeated.", show_default="20, 10"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.
@@ -55,13 +67,23 @@ def evaluate(
 
     from soundsight.evaluation import files
     from soundsight.evaluation.evaluator import evaluate as run
+    from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings
     from soundsight.evaluation.progress import bar
     from soundsight.evaluation.table import show
 
     files.check_writable(out or Path("reports"))
+    around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     with bar() as watch:
         report = run(
-            model, split=split, seed=seed, judge=judge, num_samples=samples, draws=draws, data=data, watch=watch
+            model,
+            split=split,
+            seed=seed,
+            judge=judge,
+            num_samples=samples,
+            draws=draws,
+            around=around,
+            data=data,
+            watch=watch,
         )
     folder = out or Path(
         "reports", "-".join([report.model, *([report.split.replace(":", "-")] if report.split else [])])

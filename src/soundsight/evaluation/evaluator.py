@@ -16,9 +16,10 @@ from soundsight._version import __version__
 from soundsight.datasets.info import data_root
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
+from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings, hearing_scores
 from soundsight.evaluation.judging import evaluate_judge
 from soundsight.evaluation.networks import engine, load_judge, load_pipeline
-from soundsight.evaluation.report import Report
+from soundsight.evaluation.report import Report, Score
 from soundsight.evaluation.scores import all_scores, by_label, by_name
 from soundsight.evaluation.trial import Outcome, Trial, Watch
 from soundsight.folder import ModelFolder, read_folder, resolve
@@ -38,6 +39,7 @@ def evaluate(
     judge: str | Path = "lenet5",
     num_samples: int = 10,
     draws: int = 1,
+    around: Surroundings = NOTHING_ELSE,
     data: Path | None = None,
     watch: Watch | None = None,
 ) -> Report:
@@ -50,6 +52,7 @@ def evaluate(
         judge: A classifier of pictures, by name or folder.
         num_samples: Random pictures of each label in the report.
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
+        around: Other sounds and noise, for a model that says what it hears.
         data: Folder of the data sets; None is ``data_root()``.
         watch: Called as pictures are done.
 
@@ -77,7 +80,7 @@ def evaluate(
         "seed": seed,
         "weights": model.weights,
         "versions": _versions(model),
-        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, data),
+        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, around, data),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     if model.features is None:
@@ -90,9 +93,11 @@ def evaluate(
         shape = (model.image.channels, model.image.height, model.image.width)
         judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
         rows = trial.choose(tested, num_samples)
+        near_R = trial.nearest_labels(pipe, tested)
+        heard = hearing_scores(pipe, tested, near_R, around)  # before the long part: a mistake in a path shows at once
         outcome = trial.run(pipe, judge_of, tested, rows, watch)
         found = {
-            **_describe(model, tested, outcome, trial.baselines(pipe, judge_of, tested)),
+            **_describe(model, tested, outcome, trial.baselines(judge_of, tested, near_R), heard),
             "samples": trial.samples_of(tested, outcome, rows),
             "judge": {"name": judge_model.name, **judge_model.weights},
         }
@@ -110,7 +115,9 @@ def _read(path: Path) -> ModelFolder:
     return model
 
 
-def _describe(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome]) -> dict[str, Any]:
+def _describe(
+    model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[str, Outcome], heard: tuple[Score, ...]
+) -> dict[str, Any]:
     """The part of a report that is computed from decisions."""
     sounds = tested.sounds
     confusion_LL = confusion_matrix(tested.labels_P, outcome.decisions_P, len(tested.labels))
@@ -121,7 +128,7 @@ def _describe(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict[
         "num_recordings": len(sounds.split.test),
         "num_heard": sounds.num_heard,
         "labels": tested.labels,
-        "scores": all_scores(model, tested, outcome, others),
+        "scores": (*all_scores(model, tested, outcome, others), *heard),
         "confusion_LL": confusion_LL,
         "by_label": by_label(tested.labels, confusion_LL),
         "by_speaker": by_name(speakers_P, outcome.decisions_P == tested.labels_P),
@@ -148,6 +155,7 @@ def _command(
     judge: str | Path,
     num_samples: int,
     draws: int,
+    around: Surroundings,
     data: Path | None,
 ) -> str:
     """The command line that does the same."""
@@ -158,6 +166,9 @@ def _command(
         ("--judge", judge, "lenet5"),
         ("--samples", num_samples, 10),
         ("--draws", draws, 1),
+        *(("--outliers", path, None) for path in around.outliers),
+        *(("--noise", path, None) for path in around.noise),
+        *(("--snr", f"{snr_db:g}", None) for snr_db in around.snrs_db if around.snrs_db != NOTHING_ELSE.snrs_db),
         ("--data", data, None),
     ):
         parts += [] if value == usual else [option, str(value)]

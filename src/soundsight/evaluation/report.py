@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +48,7 @@ class Score:
         baselines: The same score without the model.
         published: The paper's number, where there is one for the same data and split.
         lower_is_better: It is a distance.
-        of_set: It compares all pictures with real ones at once.
+        table: Where it stands: single pictures, all pictures at once beside real ones, or what was heard.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Score:
     baselines: tuple[Baseline, ...] = ()
     published: Published | None = None
     lower_is_better: bool = False
-    of_set: bool = False
+    table: Literal["pictures", "set", "hearing"] = "pictures"
 
     @property
     def reached_by(self) -> tuple[str, ...]:
@@ -165,13 +165,15 @@ class Report:
         )
 
     def tables(self) -> list[tuple[tuple[Score, ...], list[tuple[str, list[str]]]]]:
-        """Tables of scores: of single pictures, and of the pictures as a set.
+        """Tables of scores: of single pictures, of the pictures as a set, and of what was heard.
 
         Returns:
             For each its scores, which are its columns, and rows of a name and a cell for each score: the model, the
             published number where there is one, the baselines.
         """
-        groups = [tuple(score for score in self.scores if score.of_set == of_set) for of_set in (False, True)]
+        groups = [
+            tuple(score for score in self.scores if score.table == table) for table in ("pictures", "set", "hearing")
+        ]
         return [(scores, _rows(scores)) for scores in groups if scores]
 
     @property

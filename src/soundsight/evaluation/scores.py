@@ -106,7 +106,7 @@ def _comparisons(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, .
     around = {id(o): reference.compare(o.features_SD) for o in (outcome, *others.values())}
 
     def score(name: str, title: str, value: Callable[[Outcome], float], *, lower: bool = False) -> Score:
-        return Score(name, title, value(outcome), None, _beside(value, others), lower_is_better=lower, of_set=True)
+        return Score(name, title, value(outcome), None, _beside(value, others), lower_is_better=lower, table="set")
 
     return (
         score(

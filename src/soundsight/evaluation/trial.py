@@ -29,6 +29,7 @@ __all__ = [
     "baselines",
     "choose",
     "load_trial",
+    "nearest_labels",
     "run",
     "samples_of",
 ]
@@ -159,19 +160,30 @@ def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: 
     return Outcome(np.concatenate(decisions), pixels.compute(), features.compute(), np.concatenate(seen), kept)
 
 
-def baselines(pipe: AudioToImage, judge: Judge, trial: Trial) -> dict[str, Outcome]:
+def nearest_labels(pipe: AudioToImage, trial: Trial) -> Int64:
+    """(R,) label of the training recording that is nearest to each test recording."""
+    sounds = trial.sounds
+    near_R = nearest(trial.features_RFN, _features(pipe, sounds, sounds.split.train))
+    return sounds.sounds.labels[sounds.split.train][near_R]
+
+
+def baselines(judge: Judge, trial: Trial, near_R: Int64) -> dict[str, Outcome]:
     """What a constant picture, the nearest training recording and real images score.
 
     The constant is the mean training image. The nearest recording, by the Euclidean distance of features, answers with
     a random training image of its label. Real training images of the right labels show how far apart two samples of
     real handwriting are; real test images are what pictures are compared with.
+
+    Args:
+        judge: The judge.
+        trial: The pairs.
+        near_R: From ``nearest_labels``.
     """
-    images, sounds = trial.images, trial.sounds
+    images = trial.images
     constant_1CHW = mean_image(images.train.images_NHW)[None, None]
     constant_1, constant_1D = _decide(judge, constant_1CHW)
     size = min(len(trial), SET_SIZE)
-    near_R = nearest(trial.features_RFN, _features(pipe, sounds, sounds.split.train))
-    near_P = sounds.sounds.labels[sounds.split.train][near_R][trial.rows_P]
+    near_P = near_R[trial.rows_P]
     shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
     others_P = images_of_labels(trial.labels_P, images.train.labels, _rng(trial.seed, 3))
     shown, others = (images.train.images_NHW[rows_P][:, None] for rows_P in (shown_P, others_P))

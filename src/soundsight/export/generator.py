@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from soundsight.errors import ModelError
-from soundsight.export.compare import torch_runner
 from soundsight.export.weights import load_system
 from soundsight.folder import check_kind
 
@@ -28,18 +32,29 @@ class TorchGenerator:
     """
 
     def __init__(self, path: Path) -> None:
-        self.folder, module = load_system(path)
+        self.folder, self._module = load_system(path)
         check_kind(self.folder, "generator")
-        self._run = torch_runner(module)
+        self.controls: frozenset[str] = frozenset(getattr(self._module, "controls", ()))
+        self.listens = hasattr(self._module, "listen")
 
-    def __call__(self, features_BFN: Float32, noise_BD: Float32) -> Float32:
-        """Pictures (B, C, H, W) in [0, 1] of features (B, F, N) and noise (B, D)."""
-        inputs = {"features": np.ascontiguousarray(features_BFN)}
-        if self.folder.latent_size:
-            inputs["noise"] = noise_BD
+    def __call__(
+        self, features_BFN: Float32, noise_BD: Float32, controls: Mapping[str, Float32] = MappingProxyType({})
+    ) -> Float32:
+        """Pictures (B, C, H, W) in [0, 1] of features (B, F, N) and noise (B, D); ``controls`` as for ``Generator``."""
+        inputs = {name: torch.from_numpy(np.asarray(value)) for name, value in controls.items()}
+        return self._run("generate", features_BFN, torch.from_numpy(noise_BD), **inputs)
+
+    def listen(self, features_BFN: Float32, answer: Literal["heard", "painted"] = "heard") -> Float32:
+        """What is heard, as ``Generator.listen`` says it."""
+        return self._run("listen" if answer == "heard" else "decide", features_BFN)
+
+    def _run(self, method: str, features_BFN: Float32, *inputs: Tensor, **more: Tensor) -> Float32:
         try:
-            images_BCHW = self._run(inputs)[0]
+            with torch.inference_mode():
+                found: Tensor = getattr(self._module, method)(
+                    torch.from_numpy(np.ascontiguousarray(features_BFN)), *inputs, **more
+                )
         except RuntimeError as error:  # PyTorch's only class for a shape that does not fit
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{self.folder.path}: the features do not fit the network ({reason})") from error
-        return images_BCHW
+        return found.numpy()
