@@ -26,6 +26,7 @@ from soundsight.registry import unknown
 __all__ = [
     "Augment",
     "CardConfig",
+    "ConsistencyConfig",
     "DataConfig",
     "ModelConfig",
     "Optimizer",
@@ -141,6 +142,14 @@ class CardConfig(Strict):
     limits: tuple[str, ...] = ()
 
 
+class ConsistencyConfig(Strict):
+    """Audio–visual consistency as a loss of any system that makes pictures."""
+
+    model: str
+    """Folder of a trained alignment, with its PyTorch weights: ``soundsight train alignment``."""
+    weight: PositiveFloat = 1.0
+
+
 class Recipe(Strict):
     """One experiment, whole."""
 
@@ -151,6 +160,7 @@ class Recipe(Strict):
     data: DataConfig = DataConfig()
     model: ModelConfig
     train: TrainConfig = TrainConfig()
+    consistency: ConsistencyConfig | None = None
     card: CardConfig = CardConfig()
 
 

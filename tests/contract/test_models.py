@@ -18,6 +18,8 @@ from soundsight.training.system import build_system
 NAMES = registry.names("models")
 SOUND_NAMES = [name for name in NAMES if hasattr(registry.find("models", name).System, "generate")]
 CONTRASTIVE = {"alignment"}
+# Its pictures are means, and no gradient changes them.
+UNTAUGHT = {"archetype"}
 NUM_LABELS = 10
 
 
@@ -89,6 +91,20 @@ def test_losses_are_finite_and_reach_every_parameter_of_their_phase(name):
             assert parameter.grad is not None
             assert torch.isfinite(parameter.grad).all()
             assert parameter.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", [name for name in SOUND_NAMES if name not in UNTAUGHT])
+def test_its_pictures_can_be_taught_while_it_is_trained(name):
+    """It leaves what it made in the batch, and a gradient on that reaches its weights."""
+    system = build(name)
+    batch = batch_for(system)
+    for phase in system.phases:
+        system.losses(phase, batch, 10_000)
+    made = batch["made"]
+    assert made.shape == batch["image"].shape
+    assert ((made >= 0) & (made <= 1)).all()
+    made.float().square().sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in system.parameters_of(system.phases[-1]))
 
 
 @pytest.mark.parametrize("name", NAMES)

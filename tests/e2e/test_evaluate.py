@@ -250,3 +250,18 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         assert err.count("\n") == 1, err
         assert message in err, (args, err)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_alignment_that_comes_with_the_package_is_tested_on_itself(tmp_path, capsys):
+    """A sound finds pictures of its digit among ten thousand, and a picture its sounds."""
+    assert main(["evaluate", "alignment", "-o", str(tmp_path / "report"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["kind"] == "alignment"
+    assert (report["num_recordings"], report["num_pictures"], report["num_heard"]) == (200, 10_000, 0)
+    scores = {name: score["value"] for name, score in report["scores"].items()}
+    assert scores["picture_to_sound_accuracy_at_1"] > 0.97
+    assert scores["sound_to_picture_accuracy_at_5"] > 0.95
+    assert all(not score["reached_by"] for score in report["scores"].values())
+    assert scores["match"] > 0.7
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "200 test recordings and 10,000 real test images" in page

@@ -222,6 +222,7 @@ def report(**changes: Any) -> Report:
             model="toy",
             system="aivae",
             summary="A toy.",
+            kind="generator",
             split="random",
             seed=5,
             num_pictures=30,

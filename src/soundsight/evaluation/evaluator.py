@@ -16,9 +16,10 @@ from soundsight._version import __version__
 from soundsight.datasets.info import data_root
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
+from soundsight.evaluation.aligning import evaluate_alignment
 from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings, hearing_scores
 from soundsight.evaluation.judging import evaluate_judge
-from soundsight.evaluation.networks import engine, load_judge, load_pipeline
+from soundsight.evaluation.networks import engine, load_alignment, load_judge, load_pipeline
 from soundsight.evaluation.report import Report, Score
 from soundsight.evaluation.scores import all_scores, by_label, by_name
 from soundsight.evaluation.trial import Outcome, Trial, Watch
@@ -40,6 +41,7 @@ def evaluate(
     num_samples: int = 10,
     draws: int = 1,
     around: Surroundings = NOTHING_ELSE,
+    alignment: str | Path | None = "alignment",
     data: Path | None = None,
     watch: Watch | None = None,
 ) -> Report:
@@ -53,6 +55,7 @@ def evaluate(
         num_samples: Random pictures of each label in the report.
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
         around: Other sounds and noise, for a model that says what it hears.
+        alignment: A space of sounds and pictures, by name or folder; None leaves that score out.
         data: Folder of the data sets; None is ``data_root()``.
         watch: Called as pictures are done.
 
@@ -83,7 +86,9 @@ def evaluate(
         "command": _command(name_or_folder, split, seed, judge, num_samples, draws, around, data),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    if model.features is None:
+    if model.kind == "alignment":
+        found = evaluate_alignment(model, split, root)
+    elif model.kind == "judge":
         if split is not None:
             raise SoundsightError(f"'{model.name}' is a judge, tested on real test images; leave --split out")
         found = evaluate_judge(model, root)
@@ -91,13 +96,15 @@ def evaluate(
         pipe = load_pipeline(model)
         tested = trial.load_trial(model, pipe, split, seed, root, draws)
         shape = (model.image.channels, model.image.height, model.image.width)
+        space = load_alignment(alignment, shape)
         judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
         rows = trial.choose(tested, num_samples)
         near_R = trial.nearest_labels(pipe, tested)
         heard = hearing_scores(pipe, tested, near_R, around)  # before the long part: a mistake in a path shows at once
-        outcome = trial.run(pipe, judge_of, tested, rows, watch)
+        fit = None if space is None else trial.fit_of(space, tested)
+        outcome = trial.run(pipe, judge_of, tested, rows, fit, watch)
         found = {
-            **_describe(model, tested, outcome, trial.baselines(judge_of, tested, near_R), heard),
+            **_describe(model, tested, outcome, trial.baselines(judge_of, tested, near_R, fit), heard),
             "samples": trial.samples_of(tested, outcome, rows),
             "judge": {"name": judge_model.name, **judge_model.weights},
         }
@@ -123,6 +130,7 @@ def _describe(
     confusion_LL = confusion_matrix(tested.labels_P, outcome.decisions_P, len(tested.labels))
     speakers_P = np.array(sounds.sounds.speakers)[sounds.split.test][tested.rows_P]
     return {
+        "kind": "generator",
         "split": sounds.split.name,
         "num_pictures": len(tested),
         "num_recordings": len(sounds.split.test),

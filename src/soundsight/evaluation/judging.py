@@ -48,6 +48,7 @@ def evaluate_judge(model: ModelFolder, root: Path) -> dict[str, Any]:
         published=published(model.system, model.model, None, "official", "accuracy"),
     )
     return {
+        "kind": "judge",
         "split": None,
         "num_pictures": len(test),
         "num_recordings": None,

@@ -12,12 +12,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsight.alignment import Alignment
 from soundsight.errors import ModelError, UnknownNameError
 from soundsight.folder import ModelFolder, check_kind, read_folder, resolve, verify_weights
 from soundsight.generator import WEIGHTS, Generator, open_session
 from soundsight.pipeline import AudioToImage
 
-__all__ = ["Judge", "draw_pictures", "engine", "load_judge", "load_pipeline"]
+__all__ = ["Judge", "draw_pictures", "engine", "load_alignment", "load_judge", "load_pipeline"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -104,6 +105,19 @@ def load_judge(
     return model, _run_onnx(model) if WEIGHTS in model.weights else _run_torch(model)
 
 
+def load_alignment(name_or_folder: str | Path | None, image_shape: tuple[int, int, int]) -> Alignment | None:
+    """A space of sounds and pictures; None for None, or for pictures of another shape than it knows.
+
+    Raises:
+        UnknownNameError, ModelError: There is no such model, or it is no alignment.
+    """
+    if name_or_folder is None:
+        return None
+    space = Alignment.from_pretrained(name_or_folder, threads=os.cpu_count() or 1)
+    shape = space.folder.image
+    return space if (shape.channels, shape.height, shape.width) == image_shape else None
+
+
 def _run_onnx(model: ModelFolder) -> Judge:
     verify_weights(model, [WEIGHTS])
     session = open_session(model, os.cpu_count() or 1)
@@ -129,7 +143,7 @@ def _run_torch(model: ModelFolder) -> Judge:
 
     require("torch", "train", f"the judge {model.path} has no {WEIGHTS}, and PyTorch weights")
     from soundsight.export.compare import torch_runner
-    from soundsight.export.weights import load_system
+    from soundsight.training.weights import load_system
 
     run = torch_runner(load_system(model.path)[1])
 

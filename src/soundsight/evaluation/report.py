@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from soundsight.evaluation.protocol import Data
 from soundsight.evaluation.published import Published
+from soundsight.manifest import Kind
 
 __all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "shown_groups"]
 
@@ -101,6 +102,7 @@ class Report:
         model: Name of the model.
         system: The published system it is an instance of.
         summary: The card's first line.
+        kind: What the model does.
         split: Which recordings tested; None for a judge.
         seed: Of the pairs, the noise and the choice of samples.
         num_pictures: Pictures judged.
@@ -124,6 +126,7 @@ class Report:
     model: str
     system: str
     summary: str
+    kind: Kind
     split: str | None
     seed: int
     num_pictures: int
@@ -146,8 +149,13 @@ class Report:
     @property
     def subtitle(self) -> str:
         """What was tested on what, in one line."""
-        if self.split is None:
+        if self.kind == "judge":
             return f"{self.system}, a judge, on {self.num_pictures:,} real test images"
+        if self.kind == "alignment":
+            return (
+                f"{self.system}: {self.num_recordings:,} test recordings and {self.num_pictures:,} real test images "
+                f"(split '{self.split}')"
+            )
         return (
             f"{self.system}: {self.num_pictures:,} pictures from {self.num_recordings:,} test recordings "
             f"(split '{self.split}', seed {self.seed}), read by {self.judge['name']}"
@@ -156,8 +164,13 @@ class Report:
     @property
     def score_note(self) -> str:
         """What the scores are, in a few lines."""
-        if self.split is None:
+        if self.kind == "judge":
             return "±: standard error over test images"
+        if self.kind == "alignment":
+            return (
+                "R@k: share of the sounds (pictures) that find a picture (sound) of their label among the k nearest. "
+                "In detail below, R@1 from sound to picture."
+            )
         return (
             "±: standard error over test recordings. Diversity: that of real test images is 1. Features are those of "
             f"{self.judge['name']}; the distances (lower is better) and what follows them compare the pictures with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -37,6 +38,7 @@ def all_scores(model: ModelFolder, tested: Trial, outcome: Outcome, others: dict
     return (
         *_accuracies(model, tested, outcome, others),
         *_diversities(outcome, others),
+        *_fits(outcome, others),
         *_comparisons(outcome, others),
     )
 
@@ -93,6 +95,17 @@ def _diversities(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, S
             _beside(feature_spread, others),
         ),
     )
+
+
+def _fits(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
+    """How well the pictures fit their sounds, in an alignment's space."""
+    if outcome.fit is None:
+        return ()
+
+    def fit(o: Outcome) -> float:
+        return math.nan if o.fit is None else o.fit
+
+    return (Score("alignment", "Alignment", outcome.fit, None, _beside(fit, others)),)
 
 
 def _comparisons(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:

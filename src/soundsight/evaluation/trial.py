@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import noise
+from soundsight.alignment import Alignment
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.baselines import images_of_labels, mean_image, nearest
 from soundsight.evaluation.networks import Judge, draw_pictures
@@ -23,11 +24,13 @@ __all__ = [
     "SET_SIZE",
     "TEST_IMAGES",
     "TRAIN_IMAGES",
+    "Fit",
     "Outcome",
     "Trial",
     "Watch",
     "baselines",
     "choose",
+    "fit_of",
     "load_trial",
     "nearest_labels",
     "run",
@@ -39,6 +42,8 @@ Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Watch = Callable[[int, int], None]
 """Told how many pictures of how many are done."""
+Fit = Callable[[UInt8, Int64], Float32]
+"""Pictures (B, C, H, W) and the rows of their test recordings (B,) to how well they fit, (B,) in [-1, 1]."""
 TRAIN_IMAGES, TEST_IMAGES = "real training images", "real images"
 SET_SIZE = 10_000
 """Most pictures that are compared as a set: as many as MNIST has test images; the work grows with the square."""
@@ -81,6 +86,7 @@ class Outcome:
         spread: Within-class pixel spread.
         feature_spread: Within-class spread of the judge's features.
         features_SD: (S, D) float32, the judge's features of the first S pictures, at most ``SET_SIZE``.
+        fit: Mean cosine of picture and sound in the shared space of an alignment; None without one.
         kept: Some of the pictures, (C, H, W) uint8, by pair.
     """
 
@@ -88,6 +94,7 @@ class Outcome:
     spread: float
     feature_spread: float
     features_SD: Float32
+    fit: float | None
     kept: dict[int, UInt8]
 
 
@@ -129,7 +136,26 @@ def choose(trial: Trial, num_samples: int) -> list[int]:
     return [int(i) for row in rows for i in rng.permutation(row)[:num_samples]]
 
 
-def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: Watch | None = None) -> Outcome:
+def fit_of(space: Alignment, trial: Trial) -> Fit:
+    """How well pictures fit the trial's sounds, as an alignment says.
+
+    Raises:
+        DatasetError, AudioError: A recording cannot be read.
+    """
+    clips = trial.sounds.sounds.load(trial.sounds.split.test, sample_rate_hz=space.sample_rate_hz)
+    sound_RD = space.embed_sounds(space.extract(clips))
+
+    def fit(images_BCHW: UInt8, rows_B: Int64) -> Float32:
+        image_BD = space.embed_images(images_BCHW.astype(np.float32) / np.float32(255))
+        cosine_B: Float32 = (image_BD * sound_RD[rows_B]).sum(axis=1)
+        return cosine_B
+
+    return fit
+
+
+def run(
+    pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], fit: Fit | None = None, watch: Watch | None = None
+) -> Outcome:
     """Draw a picture of each pair with its own noise, and judge it as it would be saved, in 256 levels.
 
     Args:
@@ -137,6 +163,7 @@ def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: 
         judge: The judge.
         trial: The pairs.
         keep: Pairs whose pictures are kept.
+        fit: From ``fit_of``.
         watch: Called after each batch.
 
     Raises:
@@ -145,19 +172,28 @@ def run(pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], watch: 
     noise_PD = noise.draw(trial.seed, len(trial), pipe.folder.latent_size)
     pixels, features = diversity.Metric(len(trial.labels)), feature_diversity.Metric(len(trial.labels))
     decisions, seen, done = [], [], 0
+    fits: list[float] = []
     kept: dict[int, UInt8] = {}
     for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD):
         after = done + len(images_BCHW)
         decisions_B, features_BD = _decide(judge, images_BCHW)
         decisions.append(decisions_B)
         seen.append(features_BD[: max(SET_SIZE - done, 0)])
+        fits += [] if fit is None else fit(images_BCHW, trial.rows_P[done:after]).tolist()
         pixels.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
         features.update(features_BD, trial.labels_P[done:after])
         kept |= {i: images_BCHW[i - done] for i in keep if done <= i < after}
         done = after
         if watch is not None:
             watch(done, len(trial))
-    return Outcome(np.concatenate(decisions), pixels.compute(), features.compute(), np.concatenate(seen), kept)
+    return Outcome(
+        np.concatenate(decisions),
+        pixels.compute(),
+        features.compute(),
+        np.concatenate(seen),
+        float(np.mean(fits)) if fits else None,
+        kept,
+    )
 
 
 def nearest_labels(pipe: AudioToImage, trial: Trial) -> Int64:
@@ -167,7 +203,7 @@ def nearest_labels(pipe: AudioToImage, trial: Trial) -> Int64:
     return sounds.sounds.labels[sounds.split.train][near_R]
 
 
-def baselines(judge: Judge, trial: Trial, near_R: Int64) -> dict[str, Outcome]:
+def baselines(judge: Judge, trial: Trial, near_R: Int64, fit: Fit | None = None) -> dict[str, Outcome]:
     """What a constant picture, the nearest training recording and real images score.
 
     The constant is the mean training image. The nearest recording, by the Euclidean distance of features, answers with
@@ -178,6 +214,7 @@ def baselines(judge: Judge, trial: Trial, near_R: Int64) -> dict[str, Outcome]:
         judge: The judge.
         trial: The pairs.
         near_R: From ``nearest_labels``.
+        fit: From ``fit_of``.
     """
     images = trial.images
     constant_1CHW = mean_image(images.train.images_NHW)[None, None]
@@ -187,23 +224,29 @@ def baselines(judge: Judge, trial: Trial, near_R: Int64) -> dict[str, Outcome]:
     shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
     others_P = images_of_labels(trial.labels_P, images.train.labels, _rng(trial.seed, 3))
     shown, others = (images.train.images_NHW[rows_P][:, None] for rows_P in (shown_P, others_P))
+    constant_fit = None
+    if fit is not None:
+        each_RCHW = np.repeat(constant_1CHW, len(trial.features_RFN), axis=0)
+        constant_fit = float(fit(each_RCHW, np.arange(len(each_RCHW)))[trial.rows_P].mean())
     return {
         "constant picture": Outcome(
-            np.repeat(constant_1, len(trial)), 0.0, 0.0, np.repeat(constant_1D, size, axis=0), {}
+            np.repeat(constant_1, len(trial)), 0.0, 0.0, np.repeat(constant_1D, size, axis=0), constant_fit, {}
         ),
-        "nearest recording": _outcome(judge, shown, trial.labels_P),
-        TRAIN_IMAGES: _outcome(judge, others, trial.labels_P),
-        TEST_IMAGES: _outcome(judge, images.test.images_NHW[trial.images_P][:, None], trial.labels_P),
+        "nearest recording": _outcome(judge, shown, trial, fit),
+        TRAIN_IMAGES: _outcome(judge, others, trial, fit),
+        TEST_IMAGES: _outcome(judge, images.test.images_NHW[trial.images_P][:, None], trial, fit),
     }
 
 
-def _outcome(judge: Judge, images_PCHW: UInt8, labels_P: Int64) -> Outcome:
+def _outcome(judge: Judge, images_PCHW: UInt8, trial: Trial, fit: Fit | None) -> Outcome:
     """What comes of pictures that are there already."""
+    labels_P = trial.labels_P
     decisions_P, features_PD = _decide(judge, images_PCHW)
     features = feature_diversity.Metric(int(labels_P.max()) + 1)
     features.update(features_PD, labels_P)
     spread = diversity.spread(images_PCHW / 255, labels_P)
-    return Outcome(decisions_P, spread, features.compute(), features_PD[:SET_SIZE], {})
+    fitting = None if fit is None else float(fit(images_PCHW, trial.rows_P).mean())
+    return Outcome(decisions_P, spread, features.compute(), features_PD[:SET_SIZE], fitting, {})
 
 
 def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample, ...]:

@@ -2,6 +2,6 @@
 
 from soundsight.export.convert import to_onnx
 from soundsight.export.exporter import ExportReport, export
-from soundsight.export.weights import load_system
+from soundsight.training.weights import load_system
 
 __all__ = ["ExportReport", "export", "load_system", "to_onnx"]

@@ -15,10 +15,10 @@ from soundsight.datasets.info import data_root
 from soundsight.errors import DatasetError, ModelError, OutputError, RecipeError
 from soundsight.export.compare import difference, milliseconds, onnx_runner, torch_runner
 from soundsight.export.convert import to_onnx
-from soundsight.export.weights import load_system
 from soundsight.files import replace_file
 from soundsight.folder import ModelFolder, read_folder, write_folder
 from soundsight.training.data import front_end
+from soundsight.training.weights import load_system
 
 __all__ = ["TOLERANCE", "ExportReport", "export"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soundsight.errors import ModelError
-from soundsight.export.weights import load_system
 from soundsight.folder import check_kind
+from soundsight.training.weights import load_system
 
 __all__ = ["TorchGenerator"]
 

@@ -105,8 +105,10 @@ class System(nn.Module):
         mean_BD, log_variance_BD = self.encoder(batch["features"])
         latent_BD = reparameterise(mean_BD, log_variance_BD, batch["noise"])
         weight = warmup(step, self.config.kl_warmup_steps)
+        logits_BCHW = self.decoder(latent_BD)
+        batch["made"] = torch.sigmoid(logits_BCHW)
         return {
-            "reconstruction": bernoulli(self.decoder(latent_BD), batch["image"]),
+            "reconstruction": bernoulli(logits_BCHW, batch["image"]),
             "kl": weight * kl_divergence(mean_BD, log_variance_BD),
         }
 

@@ -51,6 +51,9 @@ class Config(BaseModel):
     each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
+    fair_play: NonNegativeFloat = 0.0
+    """Below this loss the discriminator waits for the generator: it learns nothing from such a batch. It knows nothing
+    at 2 log 2 ≈ 1.386 and everything at 0."""
     spectral_norm: bool = False
     """Bound the Lipschitz constant of the discriminator's layers (Miyato et al., 2018)."""
     instance_noise: NonNegativeFloat = 0.0
@@ -160,7 +163,8 @@ class System(nn.Module):
         if self.config.r1:
             real_BCHW = real_BCHW.requires_grad_(True)
         real_logits_B = self.discriminator(real_BCHW)
-        losses = {"adversarial": adversarial.discriminator(real_logits_B, self.discriminator(self._blur(made_BCHW)))}
+        loss = adversarial.discriminator(real_logits_B, self.discriminator(self._blur(made_BCHW)))
+        losses = {"adversarial": torch.where(loss.detach() >= self.config.fair_play, loss, loss.detach())}
         if self.config.r1:
             losses["r1"] = self.config.r1 * adversarial.gradient_penalty(real_logits_B, real_BCHW)
         return losses
@@ -170,6 +174,7 @@ class System(nn.Module):
         self.discriminator.requires_grad_(False)
         logits_BCHW, image_BCHW = batch["logits"], batch["image"]
         made_BCHW = torch.sigmoid(logits_BCHW.float())
+        batch["made"] = made_BCHW
         game = adversarial.saturating if self.config.generator_loss == "saturating" else adversarial.non_saturating
         if self.config.reconstruction == "bernoulli":
             distance = bernoulli(logits_BCHW, image_BCHW)

@@ -146,6 +146,7 @@ class System(nn.Module):
         label_BL = functional.one_hot(batch["label"], logits_BL.shape[1]).float()
         mean_BD, log_variance_BD = self.reader(batch["image"], label_BL)
         picture = self.writer(label_BL, reparameterise(mean_BD, log_variance_BD, batch["noise"]))
+        batch["made"] = torch.sigmoid(picture)
         kl_weight = self.config.kl_weight * warmup(step, self.config.kl_warmup_steps)
         return {
             "reconstruction": bernoulli(picture, batch["image"]),

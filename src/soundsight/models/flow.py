@@ -140,6 +140,8 @@ class System(nn.Module):
             mixed_BCHW[rows] = noise_prediction.mix(image_BCHW[rows], noise_BCHW[rows], time_B[rows], "flow")
             wanted_BCHW[rows] = self._two_halves(mixed_BCHW[rows], time_B[rows], length_B[rows], label_BL[rows])
         answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL).float()
+        seen_BCHW, _ = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_B, self.config.objective)
+        batch["made"] = (0.5 + 0.5 * seen_BCHW).clamp(0, 1)
         error_B = (answer_BCHW - wanted_BCHW).square().flatten(1).mean(dim=1)
         weight_B = noise_prediction.weights(time_B, self.config.objective, self.config.gamma)
         losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size, "heard": heard}

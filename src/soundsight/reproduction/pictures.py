@@ -12,10 +12,10 @@ from soundsight import noise
 from soundsight.evaluation import trial
 from soundsight.evaluation.networks import load_pipeline
 from soundsight.evaluation.protocol import recipe_of
-from soundsight.export.weights import load_system
 from soundsight.folder import read_folder
 from soundsight.picture import grid
 from soundsight.training.data import load_training_data
+from soundsight.training.weights import load_system
 
 __all__ = ["NUM_COLUMNS", "seen_in_training", "side_by_side", "unheard"]
 

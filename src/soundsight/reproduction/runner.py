@@ -11,7 +11,6 @@ from typing import Any
 from soundsight.evaluation import trial
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.evaluation.networks import load_judge, load_pipeline
-from soundsight.export.weights import load_system
 from soundsight.folder import read_folder
 from soundsight.reproduction.folder import read_json, write_json
 from soundsight.reproduction.plan import Run
@@ -19,6 +18,7 @@ from soundsight.reproduction.results import Result, result_of
 from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
 from soundsight.training.claim import claim
 from soundsight.training.trainer import Progress, train
+from soundsight.training.weights import load_system
 
 __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from soundsight.datasets.types import SoundSet
 from soundsight.errors import DatasetError, RecipeError
 from soundsight.training.system import System
 
-__all__ = ["TrainingData", "check_shapes", "front_end", "load_training_data", "stream"]
+__all__ = ["TrainingData", "all_options", "check_shapes", "front_end", "load_training_data", "stream"]
 
 
 def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
@@ -215,6 +215,11 @@ def front_end(features: dict[str, Any]) -> tuple[Any, Any]:
         return component.extract, component.Config(**options)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"recipe key 'features': {error}") from error
+
+
+def all_options(features: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's ``[features]`` with those options that it leaves at their defaults: these may change one day."""
+    return {"name": features.get("name", "logmel"), **asdict(front_end(features)[1])}
 
 
 def check_shapes(system: System, data: TrainingData) -> None:

@@ -32,7 +32,8 @@ def plan(recipe: Recipe) -> str:
     module, system = build_system(recipe.model, num_labels=10)
     check_phases(system, recipe.train)
     # Copies and voices change no size of a step; leaving them out makes the answer quick.
-    data_config = recipe.data.model_copy(update={"augment": Augment(), "voices": 0})
+    few = {"augment": Augment(), "voices": 0, "outliers": min(recipe.data.outliers, 2)}
+    data_config = recipe.data.model_copy(update=few)
     data = load_training_data(recipe.model_copy(update={"data": data_config}), system.latent_size)
     check_shapes(system, data)
     optimizers = {p: torch.optim.AdamW(system.parameters_of(p), fused=True) for p in system.phases}

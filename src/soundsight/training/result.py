@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from soundsight.datasets.info import DatasetInfo
 from soundsight.folder import ImageShape, ModelFolder, write_folder
 from soundsight.manifest import Kind
 from soundsight.models.layers import count_parameters
-from soundsight.training.data import front_end
+from soundsight.training.data import all_options
 from soundsight.training.system import System
 
 __all__ = ["save_model"]
@@ -46,7 +45,7 @@ def save_model(
         path=out,
         name=recipe.name,
         system=recipe.model.system,
-        features=None if system.features_shape is None else _features(recipe),
+        features=None if system.features_shape is None else all_options(recipe.features),
         latent_size=system.latent_size,
         image=ImageShape(channels, height, width),
         labels=tuple(labels),
@@ -87,8 +86,3 @@ def _options(recipe: Recipe) -> dict[str, Any]:
     component: Any = registry.find("models", recipe.model.system)
     options: dict[str, Any] = component.Config.model_validate(recipe.model.options).model_dump(mode="json")
     return options
-
-
-def _features(recipe: Recipe) -> dict[str, Any]:
-    """All options of the front end, for the same reason."""
-    return {"name": recipe.features.get("name", "logmel"), **asdict(front_end(recipe.features)[1])}

@@ -37,7 +37,9 @@ class System(Protocol):
     def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is minimised over ``parameters_of(phase)``.
 
-        A phase may leave tensors in ``batch`` for the phases after it, which see the same batch at the same step.
+        A phase may leave tensors in ``batch`` for the phases after it, which see the same batch at the same step. The
+        last leaves the pictures that it made, ``made`` (B, C, H, W) in [0, 1], for an alignment to teach
+        (``training.consistency``); a system whose pictures no gradient can change leaves none.
         """
         ...
 

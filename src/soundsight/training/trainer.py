@@ -14,17 +14,18 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from soundsight.config import Optimizer, Recipe, TrainConfig
+from soundsight.config import Optimizer, Recipe
 from soundsight.errors import RecipeError
 from soundsight.training.average import Average
 from soundsight.training.claim import claim
-from soundsight.training.data import TrainingData, check_shapes, load_training_data, stream
+from soundsight.training.consistency import Consistency
+from soundsight.training.data import TrainingData, all_options, check_shapes, load_training_data, stream
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
-from soundsight.training.system import System, build_system, check_phases
+from soundsight.training.system import build_system, check_phases
 
 __all__ = ["Progress", "train"]
 
@@ -109,6 +110,9 @@ class _Run:
         self.module.to(self.accelerator.device)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = data.to(self.accelerator.device)
+        self.consistency = None
+        if recipe.consistency is not None:
+            self.consistency = Consistency(recipe.consistency, all_options(recipe.features), self.accelerator.device)
         self.average = Average(self.module, recipe.train.ema) if recipe.train.ema else None
         self.optimizers = {
             phase: _adam(self.system.parameters_of(phase), recipe.train.optimizer_of(phase))
@@ -146,12 +150,34 @@ class _Run:
         batch = self._share(self.data.batch(self._rows(), self.step))
         # Whatever a system draws itself (dropout) depends on the step, not on what ran before.
         torch.manual_seed(int(stream(self.config.seed, "dropout", self.step).integers(2**63)))
-        losses = _step(self.accelerator, self.system, self.optimizers, batch, self.step, self.config, self.num_steps)
+        losses = self._step(batch)
         self.step += 1
         if self.average is not None:
             self.average.update(self.module, self.step)
         for name, value in losses.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
+
+    def _step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One optimiser step of every phase; returns the named losses, detached."""
+        named: dict[str, Tensor] = {}
+        for phase, optimizer in self.optimizers.items():
+            options = self.config.optimizer_of(phase)
+            for group in optimizer.param_groups:
+                group["lr"] = _learning_rate(options, self.step, self.num_steps)
+            optimizer.zero_grad(set_to_none=True)
+            # Accelerate's own mixed precision would be one for all trainings of a process.
+            bf16 = self.config.precision == "bf16"
+            with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16):
+                losses = self.system.losses(phase, batch, self.step)
+                if self.consistency is not None and phase == self.system.phases[-1]:
+                    losses = losses | {"consistency": self.consistency(batch)}
+                total = torch.stack(list(losses.values())).sum()
+            self.accelerator.backward(total)
+            _average_gradients(self.accelerator, self.system.parameters_of(phase))
+            optimizer.step()
+            prefix = f"{phase}." if len(self.optimizers) > 1 else ""
+            named |= {prefix + name: value.detach() for name, value in losses.items()}
+        return named
 
     def _rows(self) -> Tensor:
         """Pairs of the next batch."""
@@ -203,34 +229,6 @@ class _Run:
         # A process that ends while another still writes can take the whole group down with it.
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-
-
-def _step(
-    accelerator: Accelerator,
-    system: System,
-    optimizers: dict[str, torch.optim.Optimizer],
-    batch: dict[str, Tensor],
-    step: int,
-    config: TrainConfig,
-    num_steps: int,
-) -> dict[str, Tensor]:
-    """One optimiser step of every phase; returns the named losses, detached."""
-    named: dict[str, Tensor] = {}
-    for phase, optimizer in optimizers.items():
-        options = config.optimizer_of(phase)
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(options, step, num_steps)
-        optimizer.zero_grad(set_to_none=True)
-        # Accelerate's own mixed precision would be one for all trainings of a process.
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            losses = system.losses(phase, batch, step)
-            total = torch.stack(list(losses.values())).sum()
-        accelerator.backward(total)
-        _average_gradients(accelerator, system.parameters_of(phase))
-        optimizer.step()
-        prefix = f"{phase}." if len(optimizers) > 1 else ""
-        named |= {prefix + name: value.detach() for name, value in losses.items()}
-    return named
 
 
 def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
