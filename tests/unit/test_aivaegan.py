@@ -164,6 +164,46 @@ def test_stabilisers_change_what_they_should():
     assert terms(kl_warmup_steps=10)["generator.kl"] == 0 < usual["generator.kl"]
 
 
+def seen_pixels(**options: Any) -> Tensor:
+    """(28, 28) bool: where the discriminator's answers, over many batches, depend on the picture."""
+    gan = system(**options).eval()
+    image = torch.rand(64, 1, 28, 28, requires_grad=True)
+    gan.discriminator(gan._show(image)).sum().backward()
+    assert image.grad is not None
+    return (image.grad.abs().sum(dim=(0, 1)) > 0).cpu()
+
+
+def test_with_padding_0_the_discriminator_never_sees_the_last_rows_and_columns():
+    """The sizes of Table 2 fit, but a kernel of 4 covers 4 of the last layer's 5 places: 22 of 28 pixels each way."""
+    wanted = torch.zeros(28, 28, dtype=torch.bool)
+    wanted[:22, :22] = True
+    assert torch.equal(seen_pixels(), wanted)
+
+
+def test_moved_pictures_show_it_more():
+    seen = seen_pixels(shift=3)
+    for side in (0, 1):
+        assert seen.any(dim=side).nonzero().flatten().tolist() == list(range(25))
+
+
+def test_a_shift_moves_each_picture_by_its_own_and_brings_in_black():
+    torch.manual_seed(0)
+    image = torch.rand(200, 1, 28, 28) + 0.1
+    moved = aivaegan._shifted(image, 2)
+    assert moved.shape == image.shape
+    offsets = set()
+    for before, after in zip(image[:, 0], moved[:, 0], strict=True):
+        found = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if torch.equal(after, nn.functional.pad(before, (2, 2, 2, 2))[2 + dy : 30 + dy, 2 + dx : 30 + dx])
+        ]
+        assert len(found) == 1
+        offsets |= set(found)
+    assert len(offsets) == 25
+
+
 def test_spectral_norm_bounds_every_layer_of_the_discriminator():
     gan = system(spectral_norm=True).train()
     with torch.no_grad():

@@ -5,13 +5,14 @@
 What the paper leaves open, and how it is read here:
 
 - Paddings are not printed. With padding 0 everywhere the printed sizes fit: encoder 48 → 23 → 10 → 4 → 1, decoder
-  1 → 3 → 7 → 14 → 28, discriminator 28 → 13 → 5 → 1 → 1.
+  1 → 3 → 7 → 14 → 28, discriminator 28 → 13 → 5 → 1 → 1. Its last kernel of 4 then covers 4 of 5 places, so that the
+  discriminator never sees the last 6 rows and columns; ``shift`` shows them to it.
 - log p(i|f) may be a Bernoulli or a Gaussian, and it and the KL may be summed or averaged, which decides what α means:
   ``reconstruction`` and ``reduction``. ``docs/reproduction.md`` says which reading agrees with Table 5.
 - Equation (4) is the saturating game; ``generator_loss`` also has the non-saturating one.
 - The discriminator sees grey values in [0, 1]; real and generated pictures are separate batches for its batch norm.
 
-Spectral norm, instance noise and R1 are for experiments; all are off by default. A learning rate of its own for the
+Shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was needed. A learning rate of its own for the
 discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
 """
 
@@ -22,6 +23,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from soundsight.losses import adversarial
@@ -51,9 +53,9 @@ class Config(BaseModel):
     each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
-    fair_play: NonNegativeFloat = 0.0
-    """Below this loss the discriminator waits for the generator: it learns nothing from such a batch. It knows nothing
-    at 2 log 2 ≈ 1.386 and everything at 0."""
+    shift: NonNegativeInt = 0
+    """Pictures are moved by up to so many pixels, each by its own, before the discriminator sees them (Zhao et al.,
+    *Differentiable Augmentation for Data-Efficient GAN Training*, 2020, section 3.2)."""
     spectral_norm: bool = False
     """Bound the Lipschitz constant of the discriminator's layers (Miyato et al., 2018)."""
     instance_noise: NonNegativeFloat = 0.0
@@ -159,12 +161,11 @@ class System(nn.Module):
 
     def _discriminator_losses(self, real_BCHW: Tensor, made_BCHW: Tensor) -> dict[str, Tensor]:
         self.discriminator.requires_grad_(True)
-        real_BCHW = self._blur(real_BCHW)
+        real_BCHW = self._show(real_BCHW)
         if self.config.r1:
             real_BCHW = real_BCHW.requires_grad_(True)
         real_logits_B = self.discriminator(real_BCHW)
-        loss = adversarial.discriminator(real_logits_B, self.discriminator(self._blur(made_BCHW)))
-        losses = {"adversarial": torch.where(loss.detach() >= self.config.fair_play, loss, loss.detach())}
+        losses = {"adversarial": adversarial.discriminator(real_logits_B, self.discriminator(self._show(made_BCHW)))}
         if self.config.r1:
             losses["r1"] = self.config.r1 * adversarial.gradient_penalty(real_logits_B, real_BCHW)
         return losses
@@ -189,21 +190,35 @@ class System(nn.Module):
         }[self.config.reduction]
         kl_weight = warmup(step, self.config.kl_warmup_steps) / for_latent
         return {
-            "adversarial": game(self.discriminator(self._blur(made_BCHW))),
+            "adversarial": game(self.discriminator(self._show(made_BCHW))),
             "reconstruction": self.config.alpha / for_pixels * distance,
             "kl": kl_weight * kl_divergence(batch["mean"], batch["log_variance"]),
         }
 
-    def _blur(self, image_BCHW: Tensor) -> Tensor:
-        """Instance noise, where it is asked for."""
-        if not self.config.instance_noise:
-            return image_BCHW
-        return image_BCHW + self.config.instance_noise * torch.randn_like(image_BCHW)
+    def _show(self, image_BCHW: Tensor) -> Tensor:
+        """A picture as the discriminator sees it: moved and noisy, where that is asked for."""
+        if self.config.shift:
+            image_BCHW = _shifted(image_BCHW, self.config.shift)
+        if self.config.instance_noise:
+            image_BCHW = image_BCHW + self.config.instance_noise * torch.randn_like(image_BCHW)
+        return image_BCHW
 
     def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:
         """Pictures (B, 1, 28, 28) in [0, 1] from features and noise: f ~ q(f|a), then the decoder's mean."""
         mean_BD, log_variance_BD = self.encoder(features_BFN)
         return torch.sigmoid(self.decoder(reparameterise(mean_BD, log_variance_BD, noise_BD)))
+
+
+def _shifted(image_BCHW: Tensor, most: int) -> Tensor:
+    """Each picture moved by up to ``most`` pixels either way, both ways; what comes in is black."""
+    size, _, height, width = image_BCHW.shape
+    padded_BHWC = functional.pad(image_BCHW, (most,) * 4).permute(0, 2, 3, 1)
+    # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
+    rows_BH, columns_BW = (
+        (torch.randint(2 * most + 1, (size, 1)) + torch.arange(side)).to(image_BCHW.device) for side in (height, width)
+    )
+    items_B = torch.arange(size, device=image_BCHW.device)
+    return padded_BHWC[items_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _down(channels_in: int, channels_out: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> list[nn.Module]:
