@@ -127,9 +127,10 @@ def _load(pipe: AudioToImage, paths: Sequence[str], *, split: bool) -> list[Clip
     """Every sound that can be used in files and folders."""
     clips, errors = [], []
     for source in collect(paths):
+        if source.path is None or source.error:
+            errors.append(source.error or "standard input is no folder of sounds")
+            continue
         try:
-            if source.path is None or source.error:
-                raise AudioError(source.error or "standard input")  # noqa: TRY301
             clips += pipe.hear(source.path, split=split)
         except AudioError as error:
             errors.append(str(error))

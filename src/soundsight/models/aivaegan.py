@@ -12,8 +12,8 @@ What the paper leaves open, and how it is read here:
 - Equation (4) is the saturating game; ``generator_loss`` also has the non-saturating one.
 - The discriminator sees grey values in [0, 1]; real and generated pictures are separate batches for its batch norm.
 
-Shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was needed. A learning rate of its own for the
-discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
+Shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was needed. A
+learning rate of its own for the discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
 """
 
 from __future__ import annotations
