@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 class PlainGan:
-    """AIVAEGAN: Table 2 and equation (4), α = 2, in plain layers, with the usual loop of two optimisers."""
+    """AIVAEGAN: Table 2 and equation (4), α = 2, as the recipe reads it, in plain layers and the usual loop."""
 
     def __init__(self, lr: float) -> None:
         def down(inputs: int, outputs: int) -> list[nn.Module]:
@@ -40,9 +40,9 @@ class PlainGan:
         self.judge_optimizer.zero_grad()
         judged.backward()
         self.judge_optimizer.step()
-        fooled = -functional.binary_cross_entropy(self.discriminator(made), fake)
-        distance = functional.binary_cross_entropy(made, image, reduction="sum") / len(image)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum() / len(image)
+        fooled = functional.binary_cross_entropy(self.discriminator(made), real)
+        distance = 0.5 * functional.mse_loss(made, image, reduction="sum") / len(image)
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         self.maker_optimizer.zero_grad()
         (fooled + 2 * distance + kl).backward()
         self.maker_optimizer.step()
