@@ -82,8 +82,6 @@ class Run:
             name = f"{self.system}-speech-commands" if self.pairing == "one-to-one-scd" else name
         if self.alpha is not None:
             overrides.append(f"model.alpha={self.alpha}")
-            # From α = 1 the discriminator wins and the generator gives up; with it below, the sound is forgotten.
-            overrides.append(f"model.spectral_norm={'true' if self.alpha >= 1 else 'false'}")
         if self.quick:
             overrides += [*_QUICK, *_QUICK_SYSTEM[self.system]]
             if self.pairing == "one-to-one" and self.system in _QUICK_ONE_TO_ONE:
