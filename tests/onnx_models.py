@@ -68,8 +68,10 @@ def generator_bytes(
             helper.make_node("Concat", ["labels", "outlier"], ["heard"], axis=1),
         ]
         nodes.append(helper.make_node("Identity", ["labels"], ["painted"]))
+        nodes.append(helper.make_node("Identity", [noise], ["end"]))
         outputs.append(helper.make_tensor_value_info("heard", FLOAT, [batch, 11]))
         outputs.append(helper.make_tensor_value_info("painted", FLOAT, [batch, 10]))
+        outputs.append(helper.make_tensor_value_info("end", FLOAT, [batch, latent_size]))
     return _serialise(nodes, inputs, outputs, constants)
 
 

@@ -90,6 +90,31 @@ class Generator:
         rows = [slice(i, i + 1) for i in range(len(features_BFN))]
         return np.concatenate([self._run(answer, features_BFN[row], noise_1D, still) for row in rows])
 
+    def invert(self, images_BCHW: NDArray[np.float32], num_steps: int = 50) -> NDArray[np.float32]:
+        """The noise that pictures come from, whatever they show; for networks that listen and draw in steps.
+
+        Args:
+            images_BCHW: (B, C, H, W) in [0, 1].
+            num_steps: More are more exact.
+
+        Returns:
+            (B, D) float32.
+
+        Raises:
+            ModelError: The network failed.
+        """
+        assert {"times", "given", "share"} <= self.controls
+        num_labels = len(self.folder.labels or ())
+        back = {
+            "times": np.linspace(0, 1, num_steps + 1, dtype=np.float32),
+            "given": np.zeros((1, num_labels), np.float32),  # no label: what is the same in all of them stays
+            "share": np.array(1, np.float32),
+        }
+        silence = np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32)
+        scale = np.float32(self.folder.model.get("variation", 1))
+        starts_BD = (2 * images_BCHW - 1).reshape(len(images_BCHW), -1) / scale
+        return np.concatenate([self._run("end", silence, start_D[None], back) for start_D in starts_BD])
+
     def _run(
         self,
         output: str,
@@ -131,7 +156,7 @@ class Generator:
         outputs: dict[str, Sequence[int | None]] = {"image": (None, shape.channels, shape.height, shape.width)}
         if any(node.name == "heard" for node in self._session.get_outputs()):
             num_labels = len(self.folder.labels or ())
-            outputs |= {"heard": (None, num_labels + 1), "painted": (None, num_labels)}
+            outputs |= {"heard": (None, num_labels + 1), "painted": (None, num_labels), "end": (None, latent_size)}
         optional = self._session.get_overridable_initializers()
         controls: dict[str, Sequence[int | None]] = {
             node.name: (None,) * _CONTROLS[node.name] for node in optional if node.name in _CONTROLS

@@ -198,6 +198,19 @@ def test_variation_scales_the_noise():
     torch.testing.assert_close(still, (0.5 + 0.05 * noise()).clamp(0, 1).reshape(2, 1, 28, 28))
 
 
+def test_with_rising_times_the_path_goes_back():
+    """In a field that moves everything evenly, back from a picture is the noise that it came from; no step is long."""
+    made, painter = with_painter(lambda x, *_: torch.full_like(x, 0.3), variation=0.5)
+    made.eval()
+    there, back = torch.tensor(schedule(4)), torch.linspace(0, 1, 7)
+    features = batch(2)["features"]
+    _, end = made.draw(features, noise(), there)
+    torch.testing.assert_close(end, (0.5 * noise() - 0.3) / 0.5)
+    painter.told.clear()
+    torch.testing.assert_close(made.draw(features, end, back)[1], noise())
+    assert {float(length[0]) for _, _, length, _ in painter.told} == {0.0}
+
+
 def test_exported_its_loop_takes_any_number_of_steps_and_every_control():
     made = system().eval()
     given = {name: batch(4)[name].numpy() for name in ("features", "noise")}
@@ -212,11 +225,13 @@ def test_exported_its_loop_takes_any_number_of_steps_and_every_control():
         {"times": np.array([1], np.float32)},
         {"given": one_hot[[3]], "share": np.array(1, np.float32)},
         {"given": one_hot[[3, 1, 4, 1]], "share": np.array(0.5, np.float32)},
+        {"times": np.linspace(0, 1, 5, dtype=np.float32), "share": np.array(1, np.float32)},
     ):
-        image, heard = session.run(["image", "heard"], given | controls)
+        image, heard, end = session.run(["image", "heard", "end"], given | controls)
         told = {name: torch.from_numpy(value) for name, value in (given | controls).items()}
         with torch.no_grad():
-            expected = made.generate(told.pop("features"), told.pop("noise"), **told)
+            expected, wanted_end = made.draw(told.pop("features"), told.pop("noise"), **told)
+            np.testing.assert_allclose(end, wanted_end, atol=1e-4)
             np.testing.assert_allclose(heard, made.listen(torch.from_numpy(given["features"])), atol=1e-6)
         np.testing.assert_allclose(image, expected, atol=1e-5, err_msg=str(list(controls)))
 

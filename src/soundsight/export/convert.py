@@ -26,7 +26,7 @@ _OF_ALIGNMENT = {"features": _SOUNDS, "sound_embedding": _SOUNDS, "image": _IMAG
 
 
 class _Generator(nn.Module):
-    """``generate`` as ``forward``; beside the picture what was heard and what is painted, where a system says it."""
+    """``generate`` as ``forward``; beside the picture what was heard and more, where a system says it."""
 
     def __init__(self, system: nn.Module) -> None:
         super().__init__()
@@ -34,10 +34,11 @@ class _Generator(nn.Module):
 
     def forward(self, features: Tensor, noise: Tensor | None = None, *controls: Tensor) -> Tensor | tuple[Tensor, ...]:
         noise = features.new_zeros(len(features), 0) if noise is None else noise
-        image: Tensor = self.system.generate(features, noise, *controls)
         if not hasattr(self.system, "listen"):
+            image: Tensor = self.system.generate(features, noise, *controls)
             return image
-        return image, self.system.listen(features), self.system.decide(features)
+        image, end = self.system.draw(features, noise, *controls)
+        return image, self.system.listen(features), self.system.decide(features), end
 
 
 def as_function(module: nn.Module, inputs: Iterable[str]) -> nn.Module:
@@ -48,7 +49,7 @@ def as_function(module: nn.Module, inputs: Iterable[str]) -> nn.Module:
 def _outputs(module: nn.Module, inputs: Iterable[str]) -> list[str]:
     """Names of what comes out."""
     if "image" not in inputs:
-        return ["image", "heard", "painted"] if hasattr(module, "listen") else ["image"]
+        return ["image", "heard", "painted", "end"] if hasattr(module, "listen") else ["image"]
     return ["sound_embedding", "image_embedding"] if "features" in inputs else ["logits", "features"]
 
 
@@ -63,9 +64,9 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
 
     Returns:
         The file: batch size free, batch normalisation folded, without names of files and lines of source. A
-        generator's output is ``image``, and ``heard`` (B, L + 1) and ``painted`` (B, L) where the system listens; a
-        judge's are ``logits`` and ``features``; an alignment's ``sound_embedding`` and ``image_embedding``. A system's
-        ``controls`` are inputs that may be left out.
+        generator's output is ``image``, and where the system listens ``heard`` (B, L + 1), ``painted`` (B, L) and
+        ``end`` (B, D); a judge's are ``logits`` and ``features``; an alignment's ``sound_embedding`` and
+        ``image_embedding``. A system's ``controls`` are inputs that may be left out.
     """
     controls: dict[str, Tensor] = getattr(module, "controls", {})
     # Sizes that shall be free must not be 1 in the example.

@@ -213,21 +213,43 @@ class System(nn.Module):
         share: Tensor | None = None,
     ) -> Tensor:
         """Pictures (B, 1, 28, 28) in [0, 1] from features and noise (B, 784); see ``controls`` for the rest."""
+        return self.draw(features_BFN, noise_BD, times, weights, given, share)[0]
+
+    def draw(
+        self,
+        features_BFN: Tensor,
+        noise_BD: Tensor,
+        times: Tensor | None = None,
+        weights: Tensor | None = None,
+        given: Tensor | None = None,
+        share: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The pictures of ``generate``, and where the path ended, (B, 784), in units of the noise.
+
+        With ``times`` that rise from 0 to 1 the path goes back: given a picture x in [0, 1] as 2x − 1, in units of the
+        noise, it ends at the noise that the picture comes from (Song, Meng & Ermon, 2021, section 4.3).
+        """
         defaults = {name: value.to(noise_BD.device) for name, value in self.controls.items()}
         times = defaults["times"] if times is None else times
         weights = defaults["weights"] if weights is None else weights
         given = defaults["given"] if given is None else given
         share = defaults["share"] if share is None else share
         label_BL = share * given + (1 - share) * self.decide(features_BFN)
-        return self.paint(label_BL, noise_BD, times, weights)
+        mixed_BCHW = self.travel(label_BL, noise_BD, times, weights)
+        return (0.5 + 0.5 * mixed_BCHW).clamp(0, 1), mixed_BCHW.flatten(1) / self.config.variation
 
     def paint(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
-        """Pictures (B, 1, 28, 28) in [0, 1] of label distributions (B, L), by ``ddim``: Euler's on straight paths."""
+        """Pictures (B, 1, 28, 28) in [0, 1] of label distributions (B, L)."""
+        return (0.5 + 0.5 * self.travel(label_BL, noise_BD, times_S, weights_K)).clamp(0, 1)
+
+    def travel(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
+        """Mixtures (B, 1, 28, 28) at the last of the times, by ``ddim``: Euler's on straight paths."""
         mixed_BCHW = self.config.variation * noise_BD.reshape(-1, *self.image_shape)
 
         def advance(i: Tensor, mixed_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             now_1, then_1 = (torch.index_select(times_S, 0, k.reshape(1)) for k in (i, i + 1))
-            length_1 = now_1 - then_1 if self.config.shortcuts else torch.zeros_like(now_1)
+            # Back to noise there are no shortcuts: they were not trained that way.
+            length_1 = (now_1 - then_1).clamp(min=0) if self.config.shortcuts else torch.zeros_like(now_1)
             picture_BCHW, seen_BCHW = self.see(mixed_BCHW, now_1, length_1, label_BL, weights_K)
             signal_1, level_1 = noise_prediction.levels(then_1, self.config.objective)
             return i + 1, signal_1 * picture_BCHW + level_1 * seen_BCHW
@@ -240,7 +262,7 @@ class System(nn.Module):
         else:
             for _ in range(len(times_S) - 1):
                 i, mixed_BCHW = advance(i, mixed_BCHW)
-        return (0.5 + 0.5 * mixed_BCHW).clamp(0, 1)
+        return mixed_BCHW
 
     def see(
         self, mixed_BCHW: Tensor, time_1: Tensor, length_1: Tensor, label_BL: Tensor, weights_K: Tensor
