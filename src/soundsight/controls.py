@@ -1,9 +1,10 @@
-"""What may be turned when pictures are made: guidance, steps and variation."""
+"""What may be turned when pictures are made: guidance, steps, variation and style."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 import numpy as np
@@ -26,16 +27,18 @@ class Controls(TypedDict, total=False):
       answer, more is surer and less varied. It doubles the work where it is not 1.
     - ``steps``: steps from noise to picture, 1 to 200.
     - ``variation``: how far from the middle of all handwritings, 0 to 2: 0 is always the same picture for a sound.
+    - ``style``: file of a picture whose handwriting is taken: the first picture's exactly, the others' nearly.
     """
 
     guidance: float
     steps: int
     variation: float
+    style: str | Path
 
 
 _RANGES = {"guidance": MAX_GUIDANCE, "variation": MAX_VARIATION}
 # The network's inputs that a control needs.
-_NEEDS = {"guidance": "weights", "steps": "times"}
+_NEEDS = {"guidance": {"weights"}, "steps": {"times"}, "style": {"times", "given", "share"}}
 
 
 def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFolder) -> Controls:
@@ -57,9 +60,12 @@ def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFold
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if not whole or not 1 <= int(value) <= MAX_STEPS:  # type: ignore[call-overload]
                 raise SoundsightError(f"steps is {value!r}; expected a whole number from 1 to {MAX_STEPS}")
+        elif name == "style":
+            if not isinstance(value, str | Path):
+                raise SoundsightError(f"style is {value!r}; expected the file of a picture")
         else:
             _check_number(name, value, _RANGES[name])
-        if name in _NEEDS and _NEEDS[name] not in inputs:
+        if not _NEEDS.get(name, set()) <= inputs:
             raise SoundsightError(f"the model '{folder.name}' has no {name}: it draws a picture at once")
         if name == "variation" and not folder.latent_size:
             raise SoundsightError(f"the model '{folder.name}' has no variation: one sound, one picture")
@@ -73,7 +79,7 @@ def _check_number(name: str, value: object, highest: float) -> None:
 
 
 def inputs_of(asked: Controls) -> dict[str, NDArray[np.float32]]:
-    """The network's inputs for what ``check`` has let through; ``variation`` scales the noise and is none of them."""
+    """The network's inputs for what ``check`` has let through; ``variation`` and ``style`` are about the noise."""
     inputs = {}
     if "steps" in asked:
         inputs["times"] = np.linspace(1, 0, asked["steps"] + 1, dtype=np.float32)

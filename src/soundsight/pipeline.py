@@ -30,6 +30,8 @@ __all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Heard", "Pict
 MAX_NUM_IMAGES = 1000
 # Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
 MAX_VALUES = 1 << 28
+# How far the other pictures go from a style towards their own noise.
+_NEAR_STYLE = 0.25
 
 
 class AudioToImage(Hearing):
@@ -48,6 +50,7 @@ class AudioToImage(Hearing):
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator.folder)
         self.generator = generator
+        self._last_style: tuple[bytes, NDArray[np.float32]] = b"", np.zeros(0, np.float32)
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path = "digits", *, threads: int = 1) -> AudioToImage:
@@ -100,13 +103,15 @@ class AudioToImage(Hearing):
             seed: 0 to 2**64 - 1.
             size: Long side of the pictures, 8 to 4096 pixels; the model's own size if None.
             split: Cut each sound at its silences, for recordings of several digits.
-            **controls: ``guidance``, ``steps`` and ``variation``, where the model has them; see ``Controls``.
+            **controls: ``guidance``, ``steps``, ``variation`` and ``style``, where the model has them; see
+                ``Controls``.
 
         Returns:
             ``Pictures`` for a sound, or one for each of its parts in a list with ``split``; a list of these for a list.
 
         Raises:
             AudioError: A sound cannot be read or used.
+            ImageError: The picture of a style cannot be read.
             ModelError: The network failed.
             SoundsightError: A number is out of range.
         """
@@ -297,7 +302,20 @@ class AudioToImage(Hearing):
 
     def _noise(self, seed: int, num_images: int, controls: Controls) -> NDArray[np.float32]:
         noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
+        if "style" in controls:
+            style_D = self._style(Path(controls["style"]))
+            places = [0.0] + [_NEAR_STYLE] * (len(noise_MD) - 1)
+            noise_MD = np.stack([turn(style_D, row_D, place) for row_D, place in zip(noise_MD, places, strict=True)])
         return noise_MD * np.float32(controls.get("variation", 1))
+
+    def _style(self, path: Path) -> NDArray[np.float32]:
+        """The noise (D,) that a picture comes from; the last one is remembered, as many sounds may share it."""
+        shape = self.folder.image
+        image_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+        last = self._last_style  # another thread may put its own in its place
+        if last[0] != image_CHW.tobytes():
+            self._last_style = last = image_CHW.tobytes(), self.generator.invert(image_CHW[None])[0]
+        return last[1]
 
     def _scale(self, images_MCHW: NDArray[np.float32], size: int | None) -> NDArray[np.uint8]:
         """(M, H, W, C) uint8 at the size wanted."""

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from onnx_models import describe, generator_bytes, write_generator
-from soundsight import AudioToImage, noise
-from soundsight.errors import ModelError, SoundsightError
+from soundsight import AudioToImage, noise, picture
+from soundsight.errors import ImageError, ModelError, SoundsightError
 from soundsight.export.convert import to_onnx
 from soundsight.folder import write_folder
 from soundsight.generator import Generator
@@ -99,8 +100,59 @@ def test_numbers_out_of_range_are_refused(pipe, features, asked, message):
         pipe.from_features(features, **asked)
 
 
+@pytest.fixture(scope="module")
+def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("style") / "digit.png"
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[5:20, 10:14] = 200
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_a_style_is_the_noise_that_its_picture_comes_from(pipe, system, digit, features):
+    image = torch.from_numpy(picture.read(digit, (1, 28, 28)))
+    with torch.no_grad():
+        start = (2 * image - 1).reshape(1, 784)
+        label, back = torch.zeros(1, 10), torch.linspace(0, 1, 51)
+        _, wanted = system.draw(torch.zeros(1, 48, 48), start, back, given=label, share=torch.ones(()))
+        expected_image = system.generate(torch.from_numpy(features), wanted)
+    np.testing.assert_allclose(pipe.generator.invert(image[None].numpy()), wanted, atol=1e-3)
+    found = pipe.from_features(features, 1, seed=5, style=digit)[0].array
+    np.testing.assert_allclose(found[..., 0], np.round(255 * expected_image[:, 0].numpy()), atol=1.01)
+
+
+def test_the_first_picture_has_the_style_and_the_others_nearly(pipe, digit, features):
+    one, other = (pipe.from_features(features, 3, seed=seed, style=str(digit))[0].array for seed in (1, 2))
+    np.testing.assert_array_equal(one[0], other[0])
+    assert not np.array_equal(one[1], other[1])
+    assert len({image.tobytes() for image in one}) == 3
+    noise_MD = pipe._noise(1, 3, {"style": digit})
+    cosines = [row @ noise_MD[0] / np.linalg.norm(row) / np.linalg.norm(noise_MD[0]) for row in noise_MD[1:]]
+    assert min(cosines) > 0.8
+
+
+def test_another_style_is_not_the_last_one(pipe, digit, features, tmp_path):
+    other = tmp_path / "other.png"
+    Image.fromarray(np.asarray(Image.open(digit)).T).save(other)
+    first = pipe.from_features(features, style=digit)[0].array
+    assert not np.array_equal(pipe.from_features(features, style=other)[0].array, first)
+    np.testing.assert_array_equal(pipe.from_features(features, style=digit)[0].array, first)
+
+
+def test_a_style_that_is_none_is_refused(pipe, features, tmp_path):
+    (tmp_path / "text.png").write_text("seven")
+    for wrong in (tmp_path / "absent.png", tmp_path / "text.png", tmp_path):
+        with pytest.raises(ImageError):
+            pipe.from_features(features, style=wrong)
+    with pytest.raises(SoundsightError, match="expected the file of a picture"):
+        pipe.from_features(features, style=3)
+    plain = AudioToImage.from_pretrained(write_generator(tmp_path / "plain"))
+    with pytest.raises(SoundsightError, match="has no style"):
+        plain.from_features(features, style=tmp_path)
+
+
 def test_what_is_no_control_is_refused(pipe, features):
-    with pytest.raises(TypeError, match="no control 'colour'; known: guidance, steps, variation"):
+    with pytest.raises(TypeError, match="no control 'colour'; known: guidance, steps, variation, style"):
         pipe.from_features(features, colour=3)
 
 

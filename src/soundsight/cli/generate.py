@@ -65,6 +65,9 @@ def generate(
         float | None,
         typer.Option(metavar="X", help="How much the handwriting varies, 0 to 2.", show_default="1"),
     ] = None,
+    style: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Write as in this picture of a digit.", show_default="drawn")
+    ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
         typer.Option(help="Kind of file; npy is one array for each sound.", show_default="as OUT ends, or png"),
@@ -103,7 +106,7 @@ def generate(
     pipe = AudioToImage.from_pretrained(model)
     shape = pipe.folder.image
     size = size or default_size(shape.height, shape.width)
-    turned = {"guidance": guidance, "steps": steps, "variation": variation}
+    turned = {"guidance": guidance, "steps": steps, "variation": variation, "style": style}
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
     if strict and not pipe.generator.listens:
         raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")

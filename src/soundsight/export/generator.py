@@ -48,6 +48,10 @@ class TorchGenerator:
         """What is heard, as ``Generator.listen`` says it."""
         return self._run("listen" if answer == "heard" else "decide", features_BFN)
 
+    def invert(self, images_BCHW: Float32, num_steps: int = 50) -> Float32:
+        """The noise that pictures come from, as ``Generator.invert`` says it."""
+        raise ModelError(f"{self.folder.path}: a style needs model.onnx; make one: soundsight export")
+
     def _run(self, method: str, features_BFN: Float32, *inputs: Tensor, **more: Tensor) -> Float32:
         try:
             with torch.inference_mode():
