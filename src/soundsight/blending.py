@@ -27,8 +27,9 @@ def shares_of(weights: Sequence[float], num: int) -> Float64:
         shares = np.full(1, np.nan)
     if num < 2 or shares.shape != (num,):
         raise SoundsightError(f"a mixture needs two sounds or more, and a weight for each; got {num} and {shares.size}")
-    if not np.isfinite(shares).all() or shares.min() < 0 or shares.sum() <= 0:
+    if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() <= 0:
         raise SoundsightError(f"weights are 0 or more, and one above 0; got {', '.join(map(str, weights))}")
+    shares = shares / shares.max()  # or the sum of large weights would be infinite
     divided: Float64 = shares / shares.sum()
     return divided
 

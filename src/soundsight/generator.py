@@ -70,7 +70,7 @@ class Generator:
             ModelError: The network does not fit these inputs or does not return pictures.
         """
         rows = [slice(i, i + 1) for i in range(len(noise_BD))]
-        return np.concatenate([self._picture(features_BFN[row], noise_BD[row], controls) for row in rows])
+        return np.concatenate([self._run("image", features_BFN[row], noise_BD[row], controls) for row in rows])
 
     def listen(
         self, features_BFN: NDArray[np.float32], answer: Literal["heard", "painted"] = "heard"
@@ -110,7 +110,8 @@ class Generator:
             "given": np.zeros((1, num_labels), np.float32),  # no label: what is the same in all of them stays
             "share": np.array(1, np.float32),
         }
-        silence = np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32)
+        features = next(node for node in self._session.get_inputs() if node.name == "features")
+        silence = np.zeros([1, *(size if isinstance(size, int) else 48 for size in features.shape[1:])], np.float32)
         scale = np.float32(self.folder.model.get("variation", 1))
         starts_BD = (2 * images_BCHW - 1).reshape(len(images_BCHW), -1) / scale
         return np.concatenate([self._run("end", silence, start_D[None], back) for start_D in starts_BD])
@@ -129,23 +130,18 @@ class Generator:
             found: NDArray[np.float32] = self._session.run([output], feeds)[0]
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ModelError(f"{self.folder.path}: {WEIGHTS} cannot be run ({_first_line(error)})") from error
-        return found
-
-    def _picture(
-        self,
-        features_1FN: NDArray[np.float32],
-        noise_1D: NDArray[np.float32],
-        controls: Mapping[str, NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
-        shape = self.folder.image
-        image_1CHW = self._run("image", features_1FN, noise_1D, controls)
-        if image_1CHW.shape != (1, shape.channels, shape.height, shape.width):
-            raise ModelError(
-                f"{self.folder.path}: {WEIGHTS} returned {image_1CHW.shape}, not what its config.json says"
-            )
-        if not np.isfinite(image_1CHW).all():
+        shape, num_labels = self.folder.image, len(self.folder.labels or ())
+        expected = {
+            "image": (1, shape.channels, shape.height, shape.width),
+            "heard": (1, num_labels + 1),
+            "painted": (1, num_labels),
+            "end": (1, self.folder.latent_size),
+        }[output]
+        if found.shape != expected:
+            raise ModelError(f"{self.folder.path}: {WEIGHTS} returned {found.shape}, not what its config.json says")
+        if not np.isfinite(found).all():
             raise ModelError(f"{self.folder.path}: {WEIGHTS} returned numbers that are not finite")
-        return image_1CHW.clip(0, 1)
+        return found if output == "end" else found.clip(0, 1)
 
     def _check_signature(self) -> None:
         """Names, types and fixed sizes of the network's ends against the config."""

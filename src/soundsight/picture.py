@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,21 @@ MAX_BYTES = 64 << 20
 """Largest file that is read as a picture."""
 _READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _MAX_PIXELS = 50_000_000
+# Larger pictures are read at this size, which is plenty for any model here.
+_READ_SIDE = 1024
+_ORIENTATION = 0x0112
+# How a camera that was turned has to be turned back, by EXIF's number.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Pillow warns of large pictures as they are opened; the limit here is lower, and told in our words.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # Longest side of a sheet: what the format can hold, or what a viewer can be expected to open.
 _MAX_SIDE = {"png": 65535, "jpg": 65500, "webp": 16383}
 _MAX_GRID_PIXELS = 100_000_000
@@ -123,25 +139,48 @@ def read(path: str | Path, shape: tuple[int, int, int]) -> Float32:
 
 
 def _open(path: str | Path) -> Image.Image:
-    """Decode a file, in front of its background."""
+    """Decode a file, upright, at most ``_READ_SIDE`` pixels a side, in front of its background."""
     try:
-        num_bytes = Path(path).stat().st_size
-        with warnings.catch_warnings(), Image.open(path, formats=_READABLE) as image:
-            warnings.simplefilter("ignore")
+        status = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+        raise ImageError(f"{path}: a folder, pipe or device; expected the file of a picture")
+    try:
+        with Image.open(path, formats=_READABLE) as image:
             num_pixels = image.width * image.height
-            coloured = image.convert("RGBA") if num_bytes <= MAX_BYTES and num_pixels <= _MAX_PIXELS else None
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror or 'no picture that can be read, or a damaged one'}") from error
+            fits = status.st_size <= MAX_BYTES and num_pixels <= _MAX_PIXELS
+            shown = _reduced(image) if fits else None
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: far too many pixels; expected at most {_MAX_PIXELS // 10**6} million") from error
+    except MemoryError as error:
+        raise ImageError(f"{path}: not enough memory for it; make it smaller first") from error
     except Exception as error:  # decoders of damaged files raise whatever they come upon
         raise ImageError(f"{path}: no picture that can be read, or a damaged one") from error
-    if coloured is None:
+    if shown is None:
         raise ImageError(
-            f"{path}: {num_bytes:,} bytes, {num_pixels:,} pixels; expected a picture of at most {MAX_BYTES >> 20} MiB "
-            f"and {_MAX_PIXELS // 10**6} million pixels"
+            f"{path}: {status.st_size:,} bytes, {num_pixels:,} pixels; expected a picture of at most "
+            f"{MAX_BYTES >> 20} MiB and {_MAX_PIXELS // 10**6} million pixels"
         )
-    backdrop = Image.new("RGBA", coloured.size, _backdrop(coloured))
-    backdrop.alpha_composite(coloured)
+    backdrop = Image.new("RGBA", shown.size, _backdrop(shown))
+    backdrop.alpha_composite(shown)
     return backdrop
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """As RGBA, upright and small, with little memory on the way."""
+    image.draft("RGB", (_READ_SIDE, _READ_SIDE))  # JPEG can be decoded at a fraction of its size
+    grey: Image.Image = image
+    if image.mode.startswith("I;16"):  # Pillow would clip all above 255 to white
+        grey = Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ImageError("32-bit levels, whose range is unknown; save it with 8 or 16 bits")
+    shown = grey.convert("RGBA")
+    shown.thumbnail((_READ_SIDE, _READ_SIDE))
+    orientation = image.getexif().get(_ORIENTATION)
+    return shown.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else shown
 
 
 def _backdrop(image: Image.Image) -> tuple[int, int, int, int]:

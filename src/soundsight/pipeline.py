@@ -19,7 +19,7 @@ from soundsight import noise, picture
 from soundsight.blending import shares_of, turn
 from soundsight.controls import Controls, inputs_of
 from soundsight.controls import check as check_controls
-from soundsight.errors import SoundsightError
+from soundsight.errors import ImageError, SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
 from soundsight.hearing import Audio, Hearing, sound_name
@@ -50,7 +50,7 @@ class AudioToImage(Hearing):
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator.folder)
         self.generator = generator
-        self._last_style: tuple[bytes, NDArray[np.float32]] = b"", np.zeros(0, np.float32)
+        self._last_style: tuple[tuple[str, int, int], NDArray[np.float32]] | None = None
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path = "digits", *, threads: int = 1) -> AudioToImage:
@@ -283,6 +283,15 @@ class AudioToImage(Hearing):
         given_1L = (shares_S @ painted_SL)[None].astype(np.float32)
         return features_SFN[:1], {"given": given_1L, "share": np.array(1, np.float32)}
 
+    def listen(self, sound: Audio) -> Heard | None:
+        """What the model takes a sound for, without a picture; None where it does not say.
+
+        Raises:
+            AudioError: The sound cannot be read or used.
+            ModelError: The network failed.
+        """
+        return self._listen(self.extract(self.hear(sound))[0])
+
     def _listen(self, features_FN: NDArray[np.float32]) -> Heard | None:
         if not self.generator.listens:
             return None
@@ -310,11 +319,16 @@ class AudioToImage(Hearing):
 
     def _style(self, path: Path) -> NDArray[np.float32]:
         """The noise (D,) that a picture comes from; the last one is remembered, as many sounds may share it."""
-        shape = self.folder.image
-        image_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{path}: cannot be read ({error})") from error
+        key = str(path), status.st_mtime_ns, status.st_size
         last = self._last_style  # another thread may put its own in its place
-        if last[0] != image_CHW.tobytes():
-            self._last_style = last = image_CHW.tobytes(), self.generator.invert(image_CHW[None])[0]
+        if last is None or last[0] != key:
+            shape = self.folder.image
+            image_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+            self._last_style = last = key, self.generator.invert(image_CHW[None])[0]
         return last[1]
 
     def _scale(self, images_MCHW: NDArray[np.float32], size: int | None) -> NDArray[np.uint8]:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import struct
+import tracemalloc
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from math import floor
 from pathlib import Path
@@ -13,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageOps
 
 from soundsight import picture
 from soundsight.errors import ImageError, OutputError
@@ -229,6 +235,13 @@ def _png_bomb(path: Path) -> None:
     Image.new("L", (9000, 9000)).save(path)
 
 
+def _bomb() -> bytes:
+    """The beginning of a PNG of 100,000 by 100,000 pixels."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"")
+    packed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 UNREADABLE = {
     "a text": (lambda path: path.write_text("seven"), "no picture"),
     "empty": (lambda path: path.write_bytes(b""), "no picture"),
@@ -237,7 +250,14 @@ UNREADABLE = {
         "no picture",
     ),
     "too many pixels": (_png_bomb, "81,000,000 pixels"),
-    "a folder": (Path.mkdir, "directory|Is a"),
+    "a folder": (Path.mkdir, "a folder, pipe or device"),
+    "a pipe, which never ends": (os.mkfifo, "a folder, pipe or device"),
+    "floating point": (lambda path: Image.fromarray(np.zeros((9, 9), np.float32)).save(path, "TIFF"), "32-bit levels"),
+    "more pixels than Pillow warns of": (
+        lambda path: Image.new("1", (9700, 9700)).save(path),
+        "94,090,000 pixels|far too many pixels",
+    ),
+    "more pixels than Pillow opens": (lambda path: path.write_bytes(_bomb()), "far too many pixels"),
     "absent": (lambda path: None, "No such file"),
     "PostScript, which is a program": (
         lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
@@ -260,3 +280,39 @@ def test_a_file_that_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(picture, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="at most 0 MiB"):
         picture.read(_write(tmp_path / "big.png", _stroke()), (1, 28, 28))
+
+
+def test_sixteen_bits_are_read_to_scale(tmp_path: Path) -> None:
+    levels = _stroke().astype(np.uint16) * 257 // 3
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    np.testing.assert_allclose(picture.read(tmp_path / "deep.png", (1, 28, 28))[0], _stroke() / 255 / 3, atol=0.01)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_what_a_turned_camera_took_is_upright(tmp_path: Path, orientation: int) -> None:
+    """As Pillow's own ImageOps turns it."""
+    image = Image.fromarray(_stroke().repeat(8, 0).repeat(8, 1))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    with Image.open(tmp_path / "turned.jpg") as turned:
+        ImageOps.exif_transpose(turned).save(tmp_path / "upright.png")
+    found, wanted = (picture.read(tmp_path / name, (1, 28, 28)) for name in ("turned.jpg", "upright.png"))
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+
+
+def test_a_large_photo_takes_little_memory(tmp_path: Path) -> None:
+    path = _write(tmp_path / "large.png", np.zeros((6000, 8000), np.uint8))
+    tracemalloc.start()
+    picture.read(path, (1, 28, 28))
+    _, peak = tracemalloc.get_traced_memory()  # NumPy's; Pillow's own is that of the decoded picture
+    tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_reading_pictures_changes_no_warnings(tmp_path: Path) -> None:
+    path = _write(tmp_path / "stroke.png", _stroke())
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: picture.read(path, (1, 28, 28)), range(100)))
+    assert warnings.filters == before

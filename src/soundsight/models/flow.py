@@ -34,6 +34,8 @@ __all__ = ["Config", "System"]
 _NUM_LENGTHS = 6
 """Steps are trained whose length is 1, ½, ¼ and so on; half of the shortest is the flow itself."""
 _TIME_SIZE = 64
+_LAST_OF_EPSILON = 0.992
+"""With epsilon the mixture's last moments before noise say nothing about the picture."""
 
 
 class Config(BaseModel):
@@ -141,7 +143,10 @@ class System(nn.Module):
             wanted_BCHW[rows] = self._two_halves(mixed_BCHW[rows], time_B[rows], length_B[rows], label_BL[rows])
         answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL).float()
         seen_BCHW, _ = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_B, self.config.objective)
-        batch["made"] = (0.5 + 0.5 * seen_BCHW).clamp(0, 1)
+        # What was painted without a label has nothing to do with the sound: the real picture stands in its place.
+        labelled_B = label_BL.sum(dim=1) > 0
+        made_BCHW = (0.5 + 0.5 * seen_BCHW).clamp(0, 1)
+        batch["made"] = torch.where(labelled_B[:, None, None, None], made_BCHW, batch["image"])
         error_B = (answer_BCHW - wanted_BCHW).square().flatten(1).mean(dim=1)
         weight_B = noise_prediction.weights(time_B, self.config.objective, self.config.gamma)
         losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size, "heard": heard}
@@ -178,8 +183,7 @@ class System(nn.Module):
         - ``weights`` (1,) = [1] for the network's own answer, or (2,) = [g, 1 − g] for guidance g.
         - ``given`` (1 or B, L), ``share`` (): paint so much of this label distribution, the rest of what is heard.
         """
-        # With epsilon the last moment of the path says nothing about the picture.
-        first = 0.992 if self.config.objective == "epsilon" else 1.0
+        first = _LAST_OF_EPSILON if self.config.objective == "epsilon" else 1.0
         guidance = self.config.guidance
         return {
             "times": torch.tensor(schedule(self.config.steps, first)),
@@ -245,6 +249,8 @@ class System(nn.Module):
     def travel(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
         """Mixtures (B, 1, 28, 28) at the last of the times, by ``ddim``: Euler's on straight paths."""
         mixed_BCHW = self.config.variation * noise_BD.reshape(-1, *self.image_shape)
+        if self.config.objective == "epsilon":
+            times_S = times_S.clamp(max=_LAST_OF_EPSILON)
 
         def advance(i: Tensor, mixed_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             now_1, then_1 = (torch.index_select(times_S, 0, k.reshape(1)) for k in (i, i + 1))
@@ -279,7 +285,8 @@ class System(nn.Module):
         picture_BCHW, noise_BCHW = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_1, self.config.objective)
         if self.config.objective == "epsilon":  # near noise its picture is a small difference, much enlarged
             picture_BCHW = picture_BCHW.clamp(-1, 1)
-            noise_BCHW = noise_prediction.noise_of(picture_BCHW, mixed_BCHW, time_1, "epsilon")
+            implied_BCHW = noise_prediction.noise_of(picture_BCHW, mixed_BCHW, time_1.clamp(min=1e-3), "epsilon")
+            noise_BCHW = torch.where(time_1 > 1e-3, implied_BCHW, noise_BCHW)  # a picture has no noise of its own
         return picture_BCHW, noise_BCHW
 
 
