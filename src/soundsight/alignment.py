@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import picture
-from soundsight.errors import ModelError
+from soundsight.errors import ImageError, ModelError
 from soundsight.folder import check_kind, read_folder, resolve, verify_weights
 from soundsight.generator import WEIGHTS, open_session
 from soundsight.hearing import Audio, Hearing
@@ -45,6 +45,17 @@ class Alignment(Hearing):
         super().__init__(folder)
         verify_weights(folder, [WEIGHTS])
         self._session = open_session(folder, threads)
+        shape = folder.image
+        told = {node.name: list(node.shape[1:]) for node in self._session.get_inputs()}
+        expected = [shape.channels, shape.height, shape.width]
+        features = told.get("features", [])
+        if told.keys() != {"features", "image"} or told["image"] != expected or len(features) != 2:
+            raise ModelError(f"{folder.path}: {WEIGHTS} has the inputs {told}; expected features, and image {expected}")
+        if {node.name for node in self._session.get_outputs()} != {"sound_embedding", "image_embedding"}:
+            raise ModelError(f"{folder.path}: {WEIGHTS} does not compare sounds with pictures")
+        # One sound and one picture of nothing: the network wants both ends, and each has an answer of its own.
+        self._no_sound = np.zeros([1, *(size if isinstance(size, int) else 48 for size in features)], np.float32)
+        self._no_image = np.zeros([1, *expected], np.float32)
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | Path = "alignment", *, threads: int = 1) -> Alignment:
@@ -61,7 +72,7 @@ class Alignment(Hearing):
 
         Args:
             sound: Anything that sounds.
-            images: Files of pictures.
+            images: Files of pictures, in a list.
 
         Returns:
             (N,) float32: the cosine between picture and sound, -1 to 1. It orders pictures; it is no probability.
@@ -70,22 +81,25 @@ class Alignment(Hearing):
             AudioError, ImageError: Something cannot be read or used.
             ModelError: The network failed.
         """
+        if isinstance(images, str | Path):
+            raise ImageError(f"pictures come in a list; got {images!r}")
         shape = self.folder.image
         sound_1D = self.embed_sounds(self.extract(self.hear(sound)))
         read = [picture.read(path, (shape.channels, shape.height, shape.width)) for path in images]
+        if not read:
+            return np.zeros(0, np.float32)
         fits_N: Float32 = (self.embed_images(np.stack(read)) @ sound_1D[0]).clip(-1, 1)
         return fits_N
 
     def embed_sounds(self, features_BFN: Float32) -> Float32:
         """Places of sounds: (B, D) float32 of length 1 from features (B, F, N)."""
-        shape = self.folder.image
-        none = np.zeros((1, shape.channels, shape.height, shape.width), np.float32)
-        return self._run("sound_embedding", [{"features": part, "image": none} for part in _parts(features_BFN)])
+        feeds = [{"features": part, "image": self._no_image} for part in _parts(features_BFN)]
+        return self._run("sound_embedding", feeds)
 
     def embed_images(self, images_NCHW: Float32) -> Float32:
         """Places of pictures: (N, D) float32 of length 1 from (N, C, H, W) in [0, 1]."""
-        none = np.zeros((1, *self._session.get_inputs()[0].shape[1:]), np.float32)
-        return self._run("image_embedding", [{"features": none, "image": part} for part in _parts(images_NCHW)])
+        feeds = [{"features": self._no_sound, "image": part} for part in _parts(images_NCHW)]
+        return self._run("image_embedding", feeds)
 
     def _run(self, output: str, feeds: Sequence[dict[str, Float32]]) -> Float32:
         try:

@@ -15,7 +15,7 @@ from soundsight.errors import SoundsightError
 if TYPE_CHECKING:
     from soundsight.manifest import ModelFolder
 
-__all__ = ["MAX_GUIDANCE", "MAX_STEPS", "MAX_VARIATION", "Controls", "check", "inputs_of"]
+__all__ = ["MAX_GUIDANCE", "MAX_STEPS", "MAX_VARIATION", "Controls", "check", "check_whole", "inputs_of"]
 
 MAX_GUIDANCE, MAX_STEPS, MAX_VARIATION = 20.0, 200, 2.0
 
@@ -57,9 +57,7 @@ def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFold
         if name not in Controls.__annotations__:
             raise TypeError(f"there is no control {name!r}; known: {', '.join(Controls.__annotations__)}")
         if name == "steps":
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not whole or not 1 <= int(value) <= MAX_STEPS:  # type: ignore[call-overload]
-                raise SoundsightError(f"steps is {value!r}; expected a whole number from 1 to {MAX_STEPS}")
+            check_whole("steps", value, 1, MAX_STEPS)
         elif name == "style":
             if not isinstance(value, str | Path):
                 raise SoundsightError(f"style is {value!r}; expected the file of a picture")
@@ -70,6 +68,16 @@ def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFold
         if name == "variation" and not folder.latent_size:
             raise SoundsightError(f"the model '{folder.name}' has no variation: one sound, one picture")
     return cast(Controls, dict(asked))
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse what is no whole number in a range.
+
+    Raises:
+        SoundsightError: The value is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
 
 
 def _check_number(name: str, value: object, highest: float) -> None:

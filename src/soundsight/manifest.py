@@ -73,6 +73,11 @@ class ModelFolder:
         """Size of the weights on disk."""
         return sum((self.path / name).stat().st_size for name in self.weights)
 
+    @property
+    def known(self) -> str:
+        """What a model knows, for «this does not sound like …»."""
+        return str(self.card.get("hears") or "anything that the model knows")
+
     def config(self) -> dict[str, Any]:
         """The contents of ``config.json``; a value that JSON has no word for is a bug of the caller."""
         described = {"format_version": FORMAT_VERSION, **asdict(self)}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from soundsight import noise, picture
 from soundsight.blending import shares_of, turn
-from soundsight.controls import Controls, inputs_of
+from soundsight.controls import Controls, check_whole, inputs_of
 from soundsight.controls import check as check_controls
 from soundsight.errors import ImageError, SoundsightError
 from soundsight.folder import read_folder, resolve
@@ -259,7 +259,7 @@ class AudioToImage(Hearing):
         Raises:
             As for calling.
         """
-        _check("num_frames", num_frames, 2, MAX_NUM_IMAGES)
+        check_whole("num_frames", num_frames, 2, MAX_NUM_IMAGES)
         self._check_numbers(num_frames, seed, size)
         self.check(controls)
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
@@ -300,10 +300,10 @@ class AudioToImage(Hearing):
         return Heard((self.folder.labels or ())[best], labels_L[best], outlier)
 
     def _check_numbers(self, num_images: int, seed: int, size: int | None) -> None:
-        _check("num_images", num_images, 1, MAX_NUM_IMAGES)
-        _check("seed", seed, 0, noise.MAX_SEED)
+        check_whole("num_images", num_images, 1, MAX_NUM_IMAGES)
+        check_whole("seed", seed, 0, noise.MAX_SEED)
         if size is not None:
-            _check("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
+            check_whole("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
         shape = self.folder.image
         side = size or max(shape.height, shape.width)
         if num_images * shape.channels * side**2 > MAX_VALUES:
@@ -345,8 +345,3 @@ class AudioToImage(Hearing):
             SoundsightError: A number is out of range, or the model cannot do this.
         """
         return check_controls(controls, self.generator.controls, self.folder)
-
-
-def _check(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")

@@ -110,6 +110,25 @@ def test_of_a_recording_with_strange_parts_the_others_are_kept(call, known, stra
     assert len(err) == 1
 
 
+def test_a_mixture_says_what_it_does_not_know(call, known, strange, tmp_path):
+    code, _, err = call("--mix", known, strange)
+    assert code == 0
+    (line,) = err
+    assert line.startswith(f"soundsight: warning: {strange}: this does not sound like a spoken digit")
+    (tmp_path / "out" / f"{known.stem}+tone.png").unlink()
+    code, _, err = call("--mix", known, strange, "--strict")
+    assert (code, files(tmp_path / "out")) == (2, [])
+    assert err[0].startswith(f"soundsight: error: {strange}: this does not sound like a spoken digit")
+    assert call("--mix", known, known, "--strict")[0] == 0
+
+
+def test_a_network_that_answers_nan_is_refused(known, tmp_path, capsys):
+    blob = generator_bytes(quiet=float("nan"))
+    model = write_generator(tmp_path / "nan", blob)
+    assert main(["generate", str(known), "-o", str(tmp_path), "--model", str(model)]) == 2
+    assert "not finite" in capsys.readouterr().err
+
+
 def test_strict_needs_a_model_that_can_tell(toy_model, known, tmp_path, capsys):
     code = main(["generate", str(known), "-o", str(tmp_path), "--model", str(toy_model), "--strict"])
     assert code == 2

@@ -228,8 +228,14 @@ def test_mix_on_the_command_line(recordings, tmp_path, capsys):
     assert call(*map(str, recordings), "-o", str(tmp_path / "out"), "--num-images", "2", "--json") == 0
     assert files(tmp_path / "out") == ["3_theo_1+8_theo_1_0.png", "3_theo_1+8_theo_1_1.png"]
     lines = capsys.readouterr().out.splitlines()
-    assert json.loads(lines[-1])["sounds"] == [str(path) for path in recordings]
+    told = json.loads(lines[-1])
+    assert told["sounds"] == [str(path) for path in recordings]
+    assert (told["weights"], told["index"]) == ([1.0, 1.0], 1)
     assert call(*weighed, "-o", str(tmp_path / "sheet.png"), "--grid", "--num-images", "3") == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.info["sound"] == "0.7 3_theo_1.wav + 0.3 8_theo_1.wav"
+    assert call("-", weighed[0], "-o", str(tmp_path / "no.png")) == 2
+    assert "a mixture is of files" in capsys.readouterr().err
     for wrong in (["a.wav:-1", "b.wav:1"], [f"{recordings[0]}:0", f"{recordings[1]}:0"], [weighed[0]]):
         assert call(*wrong, "-o", str(tmp_path / "no.png")) == 2
     assert "weight" in capsys.readouterr().err

@@ -32,6 +32,34 @@ def test_noise_is_mixed_at_its_ratio(snr_db, monkeypatch):
     assert np.abs(noise[:margin]).max() > 0, "nobody begins to speak as the recording begins"
 
 
+def test_the_ratio_is_that_of_the_noise_under_the_voice(monkeypatch):
+    """Noise that swells outside of it does not make the mixture cleaner than it says."""
+    monkeypatch.setattr(hearing.audio, "condition", lambda clip: clip)
+    rng = np.random.default_rng(0)
+    voice = np.sin(np.arange(RATE)).astype(np.float32)
+    swelling = (rng.normal(size=20 * RATE) * np.exp(3 * np.sin(np.arange(20 * RATE) / RATE))).astype(np.float32)
+    margin = int(MARGIN_S * RATE)
+    for noisy in in_noise([Clip(voice, RATE)] * 20, [Clip(swelling, RATE)], 10, rng):
+        noise = noisy.samples[margin:-margin] - voice
+        assert 10 * np.log10(np.mean(voice**2) / np.mean(noise**2)) == pytest.approx(10, abs=0.1)
+
+
+def test_silence_is_no_noise(monkeypatch):
+    monkeypatch.setattr(hearing.audio, "condition", lambda clip: clip)
+    clips = [Clip(np.ones(100, np.float32), RATE)] * 10
+    half = np.concatenate([np.zeros(9000), np.random.default_rng(0).normal(size=20_000)]).astype(np.float32)
+    noisy = in_noise(clips, [Clip(half, RATE)], 10, np.random.default_rng(0))
+    assert all(np.abs(clip.samples - np.median(clip.samples)).max() > 0 for clip in noisy)
+    with pytest.raises(AudioError, match="silent"):
+        in_noise(clips, [Clip(np.full(999, 1e-6, np.float32), RATE)], 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("snrs_db", [(4000.0,), (float("nan"),), (float("-inf"),), (10.0, 10.0)])
+def test_ratios_that_are_none_are_refused(snrs_db):
+    with pytest.raises(SoundsightError, match="signal-to-noise"):
+        Surroundings(snrs_db=snrs_db)
+
+
 def test_a_short_noise_is_repeated_and_the_draw_is_the_seeds(monkeypatch):
     monkeypatch.setattr(hearing.audio, "condition", lambda clip: clip)
     clips = [Clip(np.ones(900, np.float32), RATE)] * 3
@@ -83,7 +111,9 @@ TRIAL = ([[0, 0.9, 0.1], [1, 0.9, 0.2], [2, 0.9, 0.6], [1, 0.9, 0.1]], [0, 1, 2,
 
 
 def test_scores_of_what_is_heard():
-    scores = {s.name: s for s in hearing_scores(Pipe(), trial(*TRIAL), np.array([0, 1, 0, 0]), NOTHING_ELSE)}
+    found, notes = hearing_scores(Pipe(), trial(*TRIAL), np.array([0, 1, 0, 0]), NOTHING_ELSE)
+    assert notes == []
+    scores = {s.name: s for s in found}
     assert set(scores) == {"heard_accuracy", "calibration_error"}
     assert scores["heard_accuracy"].value == 0.75
     assert {b.name: b.value for b in scores["heard_accuracy"].baselines} == {
@@ -97,10 +127,12 @@ def test_scores_of_what_is_heard():
 
 def test_scores_among_other_sounds(tmp_path):
     for name in ("dog.wav", "rain.wav"):
-        soundfile.write(tmp_path / name, np.zeros(10), RATE)
+        soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
     (tmp_path / "empty.wav").touch()
     around = Surroundings((str(tmp_path),), (str(tmp_path),), (10.0,))
-    scores = {s.name: s.value for s in hearing_scores(Pipe(), trial(*TRIAL), np.array([0, 1, 0, 0]), around)}
+    found, notes = hearing_scores(Pipe(), trial(*TRIAL), np.array([0, 1, 0, 0]), around)
+    scores = {s.name: s.value for s in found}
+    assert [note.split(" could")[0] for note in notes] == [f"1 of 3 sounds in {tmp_path}"] * 2
     assert scores["outlier_auroc"] == 1
     assert scores["outliers_known"] == 1
     assert scores["digits_refused"] == 0.25
@@ -109,7 +141,7 @@ def test_scores_among_other_sounds(tmp_path):
 
 def test_other_sounds_need_a_model_that_says_what_it_hears(tmp_path):
     deaf = Pipe(listens=False)
-    assert hearing_scores(deaf, trial(*TRIAL), np.zeros(4), NOTHING_ELSE) == ()
+    assert hearing_scores(deaf, trial(*TRIAL), np.zeros(4), NOTHING_ELSE) == ((), [])
     with pytest.raises(SoundsightError, match="does not say what it hears"):
         hearing_scores(deaf, trial(*TRIAL), np.zeros(4), Surroundings(("x",)))
     (tmp_path / "empty.wav").touch()

@@ -179,7 +179,7 @@ def _doubt(
     parts: Iterable[Pictures], pipe: AudioToImage, source: Source, strict: bool, strange: list[str]
 ) -> Iterator[Pictures]:
     """The same parts; of those that are none of the model's labels a line in ``strange``, and none with ``strict``."""
-    known = pipe.folder.card.get("hears") or "anything that the model knows"
+    known = pipe.folder.known
     for pictures in parts:
         heard = pictures.heard
         if heard is not None and not heard.is_known:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsight.cli import complete_models, examples
+from soundsight.errors import SoundsightError
 
 app = typer.Typer(add_completion=False)
 
@@ -17,7 +18,7 @@ app = typer.Typer(add_completion=False)
         "soundsight evaluate digits",
         "soundsight evaluate runs/theo --split speaker:theo",
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
-        "soundsight evaluate digits --outliers esc50/audio --noise background_noise --snr 10",
+        "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate digits --json",
     )
 )
@@ -52,6 +53,9 @@ def evaluate(
         list[float] | None,
         typer.Option(metavar="DB", help="Signal-to-noise ratio for --noise; may be repeated.", show_default="20, 10"),
     ] = None,
+    alignment: Annotated[
+        str, typer.Option(metavar="MODEL", help="Space of the alignment score; 'none' leaves it out.")
+    ] = "alignment",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.
@@ -71,6 +75,8 @@ def evaluate(
     from soundsight.evaluation.progress import bar
     from soundsight.evaluation.table import show
 
+    if snr and not noise:
+        raise SoundsightError("--snr says how loud --noise is; name the noise, too")
     files.check_writable(out or Path("reports"))
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     with bar() as watch:
@@ -82,6 +88,7 @@ def evaluate(
             num_samples=samples,
             draws=draws,
             around=around,
+            alignment=None if alignment == "none" else alignment,
             data=data,
             watch=watch,
         )

@@ -110,13 +110,12 @@ def generate(
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
     if strict and not pipe.generator.listens:
         raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")
-    if mix:
-        pictures = pipe.mix(sounds, weights, num_images, seed, size, **controls)
-        mixture.save(pictures, sounds, Path(out), suffix, out_file, grid, as_json)
-        return
     settings = Settings(
         Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls, strict=strict
     )
+    if mix:
+        mixture.save(mixture.make(pipe, sounds, weights, settings), sounds, weights, settings, grid, as_json)
+        return
     reporter = _Reporter(pipe, settings, as_json)
     with quiet_libraries(), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
         rows = [row for outcome in _progress(outcomes, len(sources)) if (row := reporter.take(outcome))]

@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soundsight.cli import show
-from soundsight.errors import OutputError
+from soundsight.cli import say, show
+from soundsight.cli.quiet import quiet_libraries
+from soundsight.errors import OutputError, SoundsightError
 
 if TYPE_CHECKING:
-    from soundsight.pipeline import Pictures
+    from soundsight.batch import Settings
+    from soundsight.pipeline import AudioToImage, Pictures
 
-__all__ = ["parse", "save"]
+__all__ = ["make", "parse", "save"]
 
 
 def parse(sounds: list[str]) -> tuple[list[str], list[float]]:
@@ -29,8 +31,32 @@ def parse(sounds: list[str]) -> tuple[list[str], list[float]]:
     return paths, weights
 
 
+def make(
+    pipe: AudioToImage,
+    sounds: list[str],
+    weights: list[float],
+    settings: Settings,
+) -> Pictures:
+    """The pictures of a mixture; a warning for each sound that the model does not know, or an error with ``strict``.
+
+    Raises:
+        SoundsightError: A sound or a weight cannot be used.
+    """
+    if "-" in sounds:
+        raise SoundsightError("'-' cannot be mixed: a mixture is of files")
+    with quiet_libraries():
+        for sound in sounds:
+            heard = pipe.listen(sound)
+            if heard is not None and not heard.is_known:
+                line = f"{sound}: this does not sound like {pipe.folder.known} (score {heard.outlier:.2f})"
+                if settings.strict:
+                    raise SoundsightError(line)
+                say(f"soundsight: warning: {line}")
+        return pipe.mix(sounds, weights, settings.num_images, settings.seed, settings.size, **settings.controls)
+
+
 def save(
-    pictures: Pictures, sounds: list[str], out: Path, suffix: Any, is_file: bool, grid: bool, as_json: bool
+    pictures: Pictures, sounds: list[str], weights: list[float], settings: Settings, grid: bool, as_json: bool
 ) -> None:
     """Write the pictures of a mixture and say where.
 
@@ -41,20 +67,24 @@ def save(
     from soundsight.picture import encode
     from soundsight.picture import grid as sheet
 
+    out, suffix = settings.out, settings.suffix
     stem = "+".join(Path(sound).stem for sound in sounds)[:200]
     if grid:
-        files = {out if is_file else out / f"{stem}.{suffix}": encode(sheet([list(pictures.array)]), suffix, {})}
+        origin = {name: value for name, value in pictures.metadata(0).items() if name != "index"}
+        path = out if settings.is_file else out / f"{stem}.{suffix}"
+        files = {path: encode(sheet([list(pictures.array)]), suffix, origin)}
     else:
-        names = [out] if is_file else [out / name for name in pictures.file_names(stem, suffix)]
+        names = [out] if settings.is_file else [out / name for name in pictures.file_names(stem, suffix)]
         files = {name: pictures.encode(i, suffix) for i, name in enumerate(names)}
-    for path, data in files.items():
+    for i, (path, data) in enumerate(files.items()):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, data)
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
         if as_json:
-            origin = {"sounds": sounds, "seed": pictures.seed, "model": pictures.model}
-            show(json.dumps({"path": str(path), **origin}))
+            told: dict[str, Any] = {"sounds": sounds, "weights": weights, "path": str(path)}
+            told |= {"index": None if grid or suffix == "npy" else i, "seed": pictures.seed, "model": pictures.model}
+            show(json.dumps(told))
     if not as_json:
         show(str(next(iter(files))) if len(files) == 1 else f"{len(files)} files in {out}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsight.cli import complete_models, examples, show
+from soundsight.cli.quiet import quiet_libraries
 from soundsight.errors import OutputError, SoundsightError, require
 
 app = typer.Typer(add_completion=False)
@@ -61,7 +62,8 @@ def morph(
         require("av", "video", "MP4")
     pipe = AudioToImage.from_pretrained(model)
     shape = pipe.folder.image
-    pictures = pipe.morph(first, second, frames, seed, size or picture.default_size(shape.height, shape.width))
+    with quiet_libraries():
+        pictures = pipe.morph(first, second, frames, seed, size or picture.default_size(shape.height, shape.width))
     shown, origin = pictures.array, pictures.metadata(0)
     del origin["index"]
     if path.suffix.lower() == ".png":

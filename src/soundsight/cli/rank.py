@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
 
 from soundsight.cli import complete_models, examples, say, show
+from soundsight.cli.quiet import quiet_libraries
+from soundsight.errors import ImageError, SoundsightError
 
 app = typer.Typer(add_completion=False)
 
@@ -32,16 +35,15 @@ def rank(
 
     Exit code: 0, or 1 if some pictures could not be read, 2 if none could or something else is wrong.
     """
-    import sys
-
     from soundsight import picture
     from soundsight.alignment import Alignment
-    from soundsight.errors import ImageError
 
+    if sound == "-" and sys.stdin.isatty():
+        raise SoundsightError("'-' reads a sound from standard input, and nothing is piped in")
     alignment = Alignment.from_pretrained(model)
-    sound_1D = alignment.embed_sounds(
-        alignment.extract(alignment.hear(sys.stdin.buffer.read() if sound == "-" else sound))
-    )
+    with quiet_libraries():
+        clips = alignment.hear(sys.stdin.buffer.read() if sound == "-" else sound)
+    sound_1D = alignment.embed_sounds(alignment.extract(clips))
     shape = alignment.folder.image
     scores, errors = [], []
     for path in images:

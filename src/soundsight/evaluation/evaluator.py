@@ -13,6 +13,7 @@ import numpy as np
 
 from soundsight import noise
 from soundsight._version import __version__
+from soundsight.alignment import Alignment
 from soundsight.datasets.info import data_root
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
@@ -83,9 +84,11 @@ def evaluate(
         "seed": seed,
         "weights": model.weights,
         "versions": _versions(model),
-        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, around, data),
+        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, around, alignment, data),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
+    if model.kind != "generator" and (around.outliers or around.noise):
+        raise SoundsightError(f"'{model.name}' makes no pictures from sounds: leave --outliers and --noise out")
     if model.kind == "alignment":
         found = evaluate_alignment(model, split, root)
     elif model.kind == "judge":
@@ -100,13 +103,17 @@ def evaluate(
         judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
         rows = trial.choose(tested, num_samples)
         near_R = trial.nearest_labels(pipe, tested)
-        heard = hearing_scores(pipe, tested, near_R, around)  # before the long part: a mistake in a path shows at once
+        # Before the long part: a mistake in a path shows at once.
+        heard, notes = hearing_scores(pipe, tested, near_R, around)
+        if space is not None and space.folder.labels != tested.labels:
+            space = None  # it knows other things
         fit = None if space is None else trial.fit_of(space, tested)
         outcome = trial.run(pipe, judge_of, tested, rows, fit, watch)
         found = {
             **_describe(model, tested, outcome, trial.baselines(judge_of, tested, near_R, fit), heard),
             "samples": trial.samples_of(tested, outcome, rows),
             "judge": {"name": judge_model.name, **judge_model.weights},
+            **_alignment(model, tested, space, notes),
         }
     return Report(**common, **found, seconds=round(time.perf_counter() - began_s, 1))
 
@@ -120,6 +127,23 @@ def _read(path: Path) -> ModelFolder:
     if not model.weights:
         raise ModelError(f"{path}: config.json names no weights; the model is not finished")
     return model
+
+
+def _alignment(model: ModelFolder, tested: Trial, space: Alignment | None, notes: list[str]) -> dict[str, Any]:
+    """Which space the alignment score is of, and what must be known of it."""
+    if space is None:
+        return {"more_notes": tuple(notes)}
+    training = space.folder.training.get("recipe", {})
+    data, seed = training.get("data", {}), training.get("train", {}).get("seed")
+    sounds = tested.sounds
+    if data.get("sounds") == sounds.data.name and (data.get("split"), seed) != (
+        sounds.split.name,
+        model.training.get("recipe", {}).get("train", {}).get("seed"),
+    ):
+        notes = [*notes, f"The alignment '{space.folder.name}' has heard some of the test recordings in its training."]
+    if model.training.get("recipe", {}).get("consistency"):
+        notes = [*notes, "An alignment taught this model; the alignment score tells how well it learned that."]
+    return {"more_notes": tuple(notes), "alignment": {"name": space.folder.name, **space.folder.weights}}
 
 
 def _describe(
@@ -164,6 +188,7 @@ def _command(
     num_samples: int,
     draws: int,
     around: Surroundings,
+    alignment: str | Path | None,
     data: Path | None,
 ) -> str:
     """The command line that does the same."""
@@ -177,6 +202,7 @@ def _command(
         *(("--outliers", path, None) for path in around.outliers),
         *(("--noise", path, None) for path in around.noise),
         *(("--snr", f"{snr_db:g}", None) for snr_db in around.snrs_db if around.snrs_db != NOTHING_ELSE.snrs_db),
+        ("--alignment", "none" if alignment is None else alignment, "alignment"),
         ("--data", data, None),
     ):
         parts += [] if value == usual else [option, str(value)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -116,6 +116,8 @@ class Report:
         samples: Random pictures, label by label.
         data: Data sets with their fingerprints.
         judge: Name and SHA-256 of the judge.
+        alignment: Name and SHA-256 of the space of the alignment score; empty without one.
+        more_notes: What a reader must know besides.
         weights: File name to SHA-256 of the model's weights.
         versions: Of what ran.
         command: What printed this.
@@ -145,6 +147,8 @@ class Report:
     command: str
     date: str
     seconds: float
+    alignment: dict[str, str] = field(default_factory=dict)
+    more_notes: tuple[str, ...] = ()
 
     @property
     def subtitle(self) -> str:
@@ -193,17 +197,16 @@ class Report:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know before the numbers."""
         if not self.num_heard:
-            return ()
-        return (
-            f"{self.num_heard:,} of the {self.num_recordings:,} test recordings trained this model: "
-            "the scores are no test of it.",
-        )
+            return self.more_notes
+        heard = f"{self.num_heard:,} of the {self.num_recordings:,} test recordings trained this model"
+        return (f"{heard}: the scores are no test of it.", *self.more_notes)
 
     def facts(self) -> list[tuple[str, list[str]]]:
         """What else is needed to repeat it, as names and lines."""
         return [
             ("Model", [self.summary, *_hashes(self.weights)] if self.summary else _hashes(self.weights)),
-            ("Judge", [self.judge["name"], *_hashes({k: v for k, v in self.judge.items() if k != "name"})]),
+            *([("Alignment", [self.alignment["name"], *_hashes(_but_name(self.alignment))])] if self.alignment else []),
+            ("Judge", [self.judge["name"], *_hashes(_but_name(self.judge))]),
             *(
                 (
                     data.title,
@@ -264,6 +267,10 @@ def shown_groups(groups: Sequence[Group]) -> tuple[list[Group], int]:
     if len(groups) <= _SHOWN_GROUPS:
         return list(groups), 0
     return sorted(groups, key=lambda group: group.accuracy)[:_SHOWN_GROUPS], len(groups) - _SHOWN_GROUPS
+
+
+def _but_name(described: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in described.items() if key != "name"}
 
 
 def _hashes(weights: Mapping[str, str]) -> list[str]:
