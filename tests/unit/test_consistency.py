@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 
 from soundsight.errors import ModelError, RecipeError
 from soundsight.training.consistency import Consistency
+from soundsight.training.plan import plan
 from soundsight.training.trainer import train
 from training_sets import recipe_for, small_root
 
@@ -68,6 +70,30 @@ def test_what_cannot_be_taught_is_refused(root, teacher, tmp_path):
         train(recipe_for("archetype", **taught), tmp_path / "archetype", root=root)
     with pytest.raises(RecipeError, match="the recipe with"):
         train(recipe_for("aivae", features={"name": "logmel", "top_db": 40.0}, **taught), tmp_path / "deaf", root=root)
+
+
+def test_a_training_goes_on_with_the_same_teacher_alone(root, teacher, tmp_path):
+    place = tmp_path / "teacher"
+    shutil.copytree(teacher, place)
+    recipe = recipe_for("aivae", train={"epochs": 1}, consistency={"model": str(place)})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "out", root=root, stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "out", root=root, resume=True, stop_after=3)
+    other = recipe_for("alignment", model=SMALL, train={"seed": 1})
+    shutil.rmtree(place)
+    train(other, place, root=root)
+    with pytest.raises(RecipeError, match="another alignment"):
+        train(recipe, tmp_path / "out", root=root, resume=True)
+
+
+def test_a_dry_run_asks_for_the_teacher_too(root, teacher, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(root))
+    assert "steps of 16" in plan(recipe_for("aivae", consistency={"model": str(teacher)}))
+    with pytest.raises(ModelError):
+        plan(recipe_for("aivae", consistency={"model": str(tmp_path / "nowhere")}))
+    with pytest.raises(RecipeError, match="makes no pictures"):
+        plan(recipe_for("archetype", consistency={"model": str(teacher)}))
 
 
 def test_what_is_no_teacher_is_refused(root, tmp_path):

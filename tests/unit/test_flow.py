@@ -211,6 +211,17 @@ def test_with_rising_times_the_path_goes_back():
     assert {float(length[0]) for _, _, length, _ in painter.told} == {0.0}
 
 
+def test_epsilon_goes_back_too_and_never_begins_where_it_knows_nothing():
+    made = system(objective="epsilon", shortcuts=0.0).eval()
+    given = batch(2)
+    with torch.no_grad():
+        whole = made.generate(given["features"], given["noise"], torch.tensor([1.0, 0.5, 0.0]))
+        begun_later = made.generate(given["features"], given["noise"], torch.tensor([0.992, 0.5, 0.0]))
+        torch.testing.assert_close(whole, begun_later)
+        _, end = made.draw(given["features"], given["noise"], torch.linspace(0, 1, 6))
+    assert torch.isfinite(end).all()
+
+
 def test_exported_its_loop_takes_any_number_of_steps_and_every_control():
     made = system().eval()
     given = {name: batch(4)[name].numpy() for name in ("features", "noise")}

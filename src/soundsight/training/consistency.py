@@ -1,4 +1,8 @@
-"""A frozen alignment as a teacher: pictures must be found by the sounds that they were made from."""
+"""A frozen alignment as a teacher: pictures must be found by the sounds that they are paired with.
+
+Systems that paint what is heard learn from it to hear and to paint. Those that are given the pair's label in training
+(``cvae``, ``flow``) learn from it to paint, and their listeners nothing.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,8 @@ class Consistency:
                 f"the recipe with {features}"
             )
         self.weight = config.weight
+        self.weights = dict(folder.weights)
+        """SHA-256 of the teacher's files: a training that is resumed needs the same teacher."""
         self._module: Any = module.requires_grad_(False).to(device)
 
     def __call__(self, batch: dict[str, Tensor]) -> Tensor:

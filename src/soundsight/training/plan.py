@@ -11,7 +11,8 @@ import torch
 
 from soundsight.config import Augment, Recipe
 from soundsight.models.layers import count_parameters
-from soundsight.training.data import check_shapes, load_training_data
+from soundsight.training.consistency import Consistency
+from soundsight.training.data import all_options, check_shapes, load_training_data
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.system import build_system, check_phases
 
@@ -36,6 +37,8 @@ def plan(recipe: Recipe) -> str:
     data_config = recipe.data.model_copy(update=few)
     data = load_training_data(recipe.model_copy(update={"data": data_config}), system.latent_size)
     check_shapes(system, data)
+    hears = all_options(recipe.features) if recipe.consistency else {}
+    teacher = Consistency(recipe.consistency, hears, torch.device("cpu")) if recipe.consistency else None
     optimizers = {p: torch.optim.AdamW(system.parameters_of(p), fused=True) for p in system.phases}
     times = []
     for step in range(_WARM_STEPS + _TIMED_STEPS):
@@ -43,7 +46,10 @@ def plan(recipe: Recipe) -> str:
         batch = data.batch(data.order(0)[: recipe.train.batch_size], step)
         for phase, optimizer in optimizers.items():
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
-                loss: torch.Tensor = torch.stack(list(system.losses(phase, batch, step).values())).sum()
+                losses = list(system.losses(phase, batch, step).values())
+                if teacher is not None and phase == system.phases[-1]:
+                    losses.append(teacher(batch))
+                loss: torch.Tensor = torch.stack(losses).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -82,7 +82,7 @@ def load_state(
         for phase, optimizer in optimizers.items():
             _load_moments(optimizer, _part(tensors, f"optimizer.{phase}."))
         saved = json.loads(metadata["progress"])
-        progress: dict[str, Any] = {"step": int(saved["step"]), "seconds": float(saved["seconds"])}
+        progress: dict[str, Any] = saved | {"step": int(saved["step"]), "seconds": float(saved["seconds"])}
     except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
         # PyTorch's first line names the class alone; the second says what does not fit.
         detail = " ".join(" ".join(str(error).splitlines()[:2]).split())[:200]

@@ -119,6 +119,8 @@ class _Run:
             for phase in self.system.phases
         }
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
+        if saved and saved.get("teacher") != self._teacher:
+            raise RecipeError(f"{out} was begun with another alignment in 'consistency.model'; take that one")
         self.step = int(saved["step"]) if saved else 0
         self._seconds = float(saved["seconds"]) if saved else 0.0
         self.steps_per_epoch = math.ceil(len(data) / recipe.train.batch_size)
@@ -210,10 +212,14 @@ class _Run:
         """Time spent on steps, over all resumptions."""
         return self._seconds + time.perf_counter() - self._clock
 
+    @property
+    def _teacher(self) -> dict[str, str] | None:
+        return self.consistency.weights if self.consistency else None
+
     def save(self) -> None:
         """Save the state to resume from."""
         if self.accelerator.is_main_process:
-            progress = {"step": self.step, "seconds": self.seconds}
+            progress = {"step": self.step, "seconds": self.seconds, "teacher": self._teacher}
             save_state(self.out / "state", self.module, self.average, self.optimizers, progress)
 
     def draw_samples(self) -> None:
