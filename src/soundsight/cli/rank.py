@@ -29,7 +29,9 @@ def rank(
     ] = "alignment",
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture.")] = False,
 ) -> None:
-    """Order pictures by how well they fit a sound, the best first.
+    """Order pictures by how well they fit a sound.
+
+    The best comes first.
 
     The score is a cosine, from -1 to 1. Pictures that cannot be read are reported at the end and do not stop the rest.
 
