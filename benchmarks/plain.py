@@ -8,7 +8,10 @@ from torch.nn import functional
 
 
 class PlainGan:
-    """AIVAEGAN: Table 2 and equation (4), α = 2, as the recipe reads it, in plain layers and the usual loop."""
+    """AIVAEGAN: Table 2 and equation (4), α = 2, as the recipe reads it, in plain layers and the usual loop.
+
+    Without what the recipe adds for its discriminator (spectral norm, shifts), which costs ours and not this.
+    """
 
     def __init__(self, lr: float) -> None:
         def down(inputs: int, outputs: int) -> list[nn.Module]:
