@@ -207,17 +207,9 @@ class System(nn.Module):
         painted_BL: Tensor = (self.config.sharpness * logits_BL).softmax(dim=1)
         return painted_BL
 
-    def generate(
-        self,
-        features_BFN: Tensor,
-        noise_BD: Tensor,
-        times: Tensor | None = None,
-        weights: Tensor | None = None,
-        given: Tensor | None = None,
-        share: Tensor | None = None,
-    ) -> Tensor:
-        """Pictures (B, 1, 28, 28) in [0, 1] from features and noise (B, 784); see ``controls`` for the rest."""
-        return self.draw(features_BFN, noise_BD, times, weights, given, share)[0]
+    def generate(self, features_BFN: Tensor, noise_BD: Tensor, *controls: Tensor, **named: Tensor) -> Tensor:
+        """Pictures (B, 1, 28, 28) in [0, 1] from features and noise (B, 784); ``draw`` says what else it takes."""
+        return self.draw(features_BFN, noise_BD, *controls, **named)[0]
 
     def draw(
         self,
@@ -228,8 +220,9 @@ class System(nn.Module):
         given: Tensor | None = None,
         share: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The pictures of ``generate``, and where the path ended, (B, 784), in units of the noise.
+        """Pictures (B, 1, 28, 28) in [0, 1], and where the path ended, (B, 784), in units of the noise.
 
+        ``times``, ``weights``, ``given`` and ``share`` are explained by ``controls``, and default to what it says.
         With ``times`` that rise from 0 to 1 the path goes back: given a picture x in [0, 1] as 2x − 1, in units of the
         noise, it ends at the noise that the picture comes from (Song, Meng & Ermon, 2021, section 4.3).
         """
