@@ -221,3 +221,30 @@ def test_spectral_norm_bounds_every_layer_of_the_discriminator():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValidationError):
         aivaegan.Config(**options)
+
+
+def test_a_new_decoder_begins_dark_as_mnist_is():
+    with torch.no_grad():
+        grey = system().generate(batch()["features"], batch()["noise"]).mean().item()
+    assert 0.1 < grey < 0.35
+
+
+def test_logits_beyond_the_limit_cost_their_squared_excess():
+    logits = torch.zeros(2, 1, 28, 28)
+    logits[0, 0, 3, 4], logits[0, 0, 5, 6], logits[1, 0, 7, 8] = 9.0, -7.0, 6.0
+    assert aivaegan._excess(logits, 6.0).item() == pytest.approx((3**2 + 1**2) / 2)
+
+
+def test_a_pixel_that_is_white_for_ever_comes_back_with_a_limit_alone():
+    """A sigmoid far out has no gradient: what the reconstruction says does not reach the pixel."""
+    pulls = []
+    for limit in (0.0, 6.0):
+        gan = system(reconstruction="gaussian", logit_limit=limit, alpha=2.0)
+        with torch.no_grad():
+            gan.decoder.body[-1].bias.fill_(60.0)
+        losses = gan.losses("generator", batch(), 0)
+        assert ("saturation" in losses) is (limit > 0)
+        torch.stack(list(losses.values())).sum().backward()
+        pulls.append(gan.decoder.body[-1].bias.grad.item())
+    assert abs(pulls[0]) < 1e-6
+    assert pulls[1] == pytest.approx(0.01 * 2 * 54 * 784, rel=0.05)

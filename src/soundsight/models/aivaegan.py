@@ -12,8 +12,8 @@ What the paper leaves open, and how it is read here:
 - Equation (4) is the saturating game; ``generator_loss`` also has the non-saturating one.
 - The discriminator sees grey values in [0, 1]; real and generated pictures are separate batches for its batch norm.
 
-Shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was needed. A
-learning rate of its own for the discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
+Logit limit, shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was
+needed. A learning rate of its own for the discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from soundsight.models.unfolded import UnfoldedConv2d, UnfoldedConvTranspose2d
 
 __all__ = ["Config", "System"]
 
+_DARK = -1.9
+"""Logit of MNIST's mean grey, 0.13. From 0 the first steps drive some pixels into the sigmoid's flat ends."""
+_EXCESS_WEIGHT = 0.01
+
 
 class Config(BaseModel):
     """Options of AIVAEGAN; the architecture's are Table 2."""
@@ -53,6 +57,9 @@ class Config(BaseModel):
     each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
+    logit_limit: NonNegativeFloat = 0.0
+    """A pixel's logit beyond ± this costs 0.01 times its squared excess, summed over the picture: out there the sigmoid
+    has no gradient left, and a pixel that is white in every picture stays so. 0 for no limit."""
     shift: NonNegativeInt = 0
     """Pictures are moved by up to so many pixels, each by its own, before the discriminator sees them (Zhao et al.,
     *Differentiable Augmentation for Data-Efficient GAN Training*, 2020, section 3.2)."""
@@ -93,6 +100,7 @@ class Decoder(nn.Module):
             *_up(256, 128, 2),  # (B, 128, 14, 14)
             nn.ConvTranspose2d(128, 1, 2, stride=2),  # (B, 1, 28, 28)
         )
+        nn.init.constant_(self.body[-1].bias, _DARK)
 
     def forward(self, latent_BD: Tensor) -> Tensor:
         logits: Tensor = self.body(latent_BD[:, :, None, None])
@@ -189,11 +197,14 @@ class System(nn.Module):
             "element": (num_pixels, self.latent_size),
         }[self.config.reduction]
         kl_weight = warmup(step, self.config.kl_warmup_steps) / for_latent
-        return {
+        losses = {
             "adversarial": game(self.discriminator(self._show(made_BCHW))),
             "reconstruction": self.config.alpha / for_pixels * distance,
             "kl": kl_weight * kl_divergence(batch["mean"], batch["log_variance"]),
         }
+        if self.config.logit_limit:
+            losses["saturation"] = _EXCESS_WEIGHT * _excess(logits_BCHW, self.config.logit_limit)
+        return losses
 
     def _show(self, image_BCHW: Tensor) -> Tensor:
         """A picture as the discriminator sees it: moved and noisy, where that is asked for."""
@@ -207,6 +218,12 @@ class System(nn.Module):
         """Pictures (B, 1, 28, 28) in [0, 1] from features and noise: f ~ q(f|a), then the decoder's mean."""
         mean_BD, log_variance_BD = self.encoder(features_BFN)
         return torch.sigmoid(self.decoder(reparameterise(mean_BD, log_variance_BD, noise_BD)))
+
+
+def _excess(logits_BCHW: Tensor, limit: float) -> Tensor:
+    """Squared distance beyond ± ``limit``, summed over a picture's pixels, the mean over pictures."""
+    beyond_BCHW = (logits_BCHW.float().abs() - limit).clamp(min=0)
+    return beyond_BCHW.square().flatten(1).sum(dim=1).mean()
 
 
 def _shifted(image_BCHW: Tensor, most: int) -> Tensor:
