@@ -28,6 +28,7 @@ __all__ = [
     "CardConfig",
     "ConsistencyConfig",
     "DataConfig",
+    "FrozenConfig",
     "ModelConfig",
     "Optimizer",
     "Recipe",
@@ -150,6 +151,15 @@ class ConsistencyConfig(Strict):
     weight: PositiveFloat = 1.0
 
 
+class FrozenConfig(Strict):
+    """Parts of the network that are taken from a trained model as they are, and not trained."""
+
+    model: str
+    """Folder of a model of the same system with the same options, with its PyTorch weights."""
+    parts: tuple[str, ...] = Field(min_length=1)
+    """Names as ``soundsight train --dry-run`` lists them: ``painter`` of a flow, so that its listener alone learns."""
+
+
 class Recipe(Strict):
     """One experiment, whole."""
 
@@ -161,6 +171,7 @@ class Recipe(Strict):
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     consistency: ConsistencyConfig | None = None
+    frozen: FrozenConfig | None = None
     card: CardConfig = CardConfig()
 
 

@@ -117,7 +117,7 @@ class System(nn.Module):
         return list(self.parameters())
 
     def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Noise prediction, shortcuts, and the cross-entropy of what is heard.
+        """Noise prediction, shortcuts, and the cross-entropy of what is heard; with a frozen painter the last alone.
 
         Args:
             phase: Always ``"flow"``.
@@ -126,6 +126,8 @@ class System(nn.Module):
             step: Not used.
         """
         heard = self._hearing_loss(batch)
+        if not self.painter.label.weight.requires_grad:
+            return {"heard": heard}
         image_BCHW = 2 * batch["image"] - 1
         noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
         label_BL = functional.one_hot(batch["label"], self.num_labels).float()

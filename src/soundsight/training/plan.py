@@ -13,6 +13,7 @@ from soundsight.config import Augment, Recipe
 from soundsight.models.layers import count_parameters
 from soundsight.training.consistency import Consistency
 from soundsight.training.data import all_options, check_shapes, load_training_data
+from soundsight.training.frozen import Frozen
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.system import build_system, check_phases
 
@@ -32,6 +33,7 @@ def plan(recipe: Recipe) -> str:
     keep_freed_memory()
     module, system = build_system(recipe.model, num_labels=10)
     check_phases(system, recipe.train)
+    frozen = Frozen(recipe.frozen, recipe.model, module)
     # Copies and voices change no size of a step; leaving them out makes the answer quick.
     few = {"augment": Augment(), "voices": 0, "outliers": min(recipe.data.outliers, 2)}
     data_config = recipe.data.model_copy(update=few)
@@ -39,7 +41,7 @@ def plan(recipe: Recipe) -> str:
     check_shapes(system, data)
     hears = all_options(recipe.features) if recipe.consistency else {}
     teacher = Consistency(recipe.consistency, hears, torch.device("cpu")) if recipe.consistency else None
-    optimizers = {p: torch.optim.AdamW(system.parameters_of(p), fused=True) for p in system.phases}
+    optimizers = {p: torch.optim.AdamW(frozen.trained(system, p), fused=True) for p in system.phases}
     times = []
     for step in range(_WARM_STEPS + _TIMED_STEPS):
         began = time.perf_counter()

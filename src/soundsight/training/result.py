@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,19 @@ __all__ = ["save_model"]
 
 
 def save_model(
-    out: Path, recipe: Recipe, module: nn.Module, system: System, facts: dict[str, Any], steps: int, seconds: float
+    out: Path,
+    recipe: Recipe,
+    module: nn.Module,
+    system: System,
+    facts: dict[str, Any],
+    steps: int,
+    seconds: float,
+    *,
+    sources: Sequence[dict[str, Any]] = (),
 ) -> ModelFolder:
     """Write ``model.safetensors`` and ``config.json`` into ``out``.
+
+    ``sources`` are data beside the recipe's: those of parts that were trained before.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -36,9 +47,10 @@ def save_model(
     infos: list[DatasetInfo] = [
         registry.find("datasets", name).INFO for name in (recipe.data.sounds, recipe.data.images) if name
     ]
-    sources = [{"name": info.title, "licence": info.licence, "attribution": info.attribution} for info in infos]
+    data = [{"name": info.title, "licence": info.licence, "attribution": info.attribution} for info in infos]
     if recipe.data.voices:
-        sources.append(voices.CREDIT)
+        data.append(voices.CREDIT)
+    data += [source for source in sources if source not in data]
     channels, height, width = system.image_shape
     labels = infos[0].classes
     folder = ModelFolder(
@@ -65,7 +77,7 @@ def save_model(
             **({"hears": recipe.card.hears} if recipe.card.hears else {}),
             "source": recipe.source,
             "licence": recipe.card.licence,
-            "data": sources,
+            "data": data,
             "limits": list(recipe.card.limits),
             "scores": {},
         },

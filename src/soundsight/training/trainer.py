@@ -20,6 +20,7 @@ from soundsight.training.average import Average
 from soundsight.training.claim import claim
 from soundsight.training.consistency import Consistency
 from soundsight.training.data import TrainingData, all_options, check_shapes, load_training_data, stream
+from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
 from soundsight.training.memory import keep_freed_memory
@@ -104,6 +105,7 @@ class _Run:
         set_seed(recipe.train.seed)
         self.module, self.system = build_system(recipe.model, num_labels=10)
         check_phases(self.system, recipe.train)
+        self.frozen = Frozen(recipe.frozen, recipe.model, self.module)
         data = load_training_data(recipe, self.system.latent_size, root)
         check_shapes(self.system, data)
         # Small convolutions run up to twice as fast with the channels of a pixel side by side.
@@ -115,7 +117,7 @@ class _Run:
             self.consistency = Consistency(recipe.consistency, all_options(recipe.features), self.accelerator.device)
         self.average = Average(self.module, recipe.train.ema) if recipe.train.ema else None
         self.optimizers = {
-            phase: _adam(self.system.parameters_of(phase), recipe.train.optimizer_of(phase))
+            phase: _adam(self.frozen.trained(self.system, phase), recipe.train.optimizer_of(phase))
             for phase in self.system.phases
         }
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
@@ -130,7 +132,7 @@ class _Run:
         self._sums: dict[str, Tensor] = {}
         self._logged, self._tick = self.step, time.perf_counter()
         self._clock = self._tick
-        self.module.train()
+        self.frozen.train_rest(self.module)
 
     @property
     def epoch(self) -> int:
@@ -226,12 +228,22 @@ class _Run:
         """Save a sheet of pictures, always of the same sounds and the same noise."""
         if self.system.latent_size and self.accelerator.is_main_process:
             self._journal.picture(f"epoch-{self.epoch:04d}.png", _samples(self.best_module, self.data))
-            self.module.train()
+            self.frozen.train_rest(self.module)
 
     def finish(self) -> None:
         """Write the model folder."""
         if self.accelerator.is_main_process:
-            save_model(self.out, self.recipe, self.best_module, self.system, self.data.facts, self.step, self.seconds)
+            facts = self.data.facts | self.frozen.facts
+            save_model(
+                self.out,
+                self.recipe,
+                self.best_module,
+                self.system,
+                facts,
+                self.step,
+                self.seconds,
+                sources=self.frozen.sources,
+            )
         # A process that ends while another still writes can take the whole group down with it.
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()

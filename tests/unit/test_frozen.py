@@ -1,0 +1,117 @@
+"""Parts that another training has made: they are taken as they are, stay so, and the card says where they come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from soundsight.errors import ModelError, RecipeError
+from soundsight.training.plan import plan
+from soundsight.training.trainer import train
+from training_sets import recipe_for, small_root
+
+SMALL = {"listener_widths": [4, 4, 4, 4], "widths": [8, 8], "steering_size": 8}
+TRAIN = {"epochs": 1, "ema": 0.9, "optimizer": {"default": {"weight_decay": 0.1}}}
+
+
+@pytest.fixture(scope="module")
+def root(data_root, tmp_path_factory) -> Path:
+    return small_root(tmp_path_factory.mktemp("data"), data_root)
+
+
+@pytest.fixture(scope="module")
+def painted(root, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("painted") / "flow"
+    return train(recipe_for("flow", model=SMALL, train=TRAIN), out, root=root)
+
+
+def listener_of(painted: Path, **tables):
+    frozen = {"model": str(painted), "parts": ["painter"]}
+    tables = {"model": SMALL, "train": TRAIN | {"seed": 7}, "frozen": frozen} | tables
+    return recipe_for("flow", **tables)
+
+
+def test_the_part_stays_and_the_rest_learns(root, painted, tmp_path):
+    out = train(listener_of(painted), tmp_path / "out", root=root)
+    theirs, ours = (load_file(folder / "model.safetensors") for folder in (painted, out))
+    assert theirs.keys() == ours.keys()
+    for name in theirs:
+        kept = torch.equal(theirs[name], ours[name])
+        assert kept is name.startswith("painter.") or "num_batches" in name, name
+    losses = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
+    assert "heard" in losses
+    assert "noise_prediction" not in losses, "a frozen painter is not asked to paint"
+
+
+def test_the_listener_starts_anew(root, painted, tmp_path):
+    """A listener that began with what another has heard would know speakers that are left out."""
+    fresh = train(recipe_for("flow", model=SMALL, train=TRAIN | {"seed": 7}), tmp_path / "fresh", root=root)
+    out = train(listener_of(painted), tmp_path / "out", root=root)
+    weights = [load_file(folder / "model.safetensors") for folder in (fresh, out)]
+    convolution = next(name for name in weights[0] if name.startswith("listener.") and weights[0][name].ndim == 4)
+    torch.testing.assert_close(weights[0][convolution], weights[1][convolution])
+
+
+def test_config_and_card_say_where_the_part_comes_from(root, painted, tmp_path):
+    out = train(listener_of(painted, data={"voices": 0}), tmp_path / "out", root=root)
+    theirs, ours = (json.loads((folder / "config.json").read_text()) for folder in (painted, out))
+    assert ours["training"]["frozen"] == {"parts": ["painter"], "weights": theirs["weights"]}
+    names = [source["name"] for source in ours["card"]["data"]]
+    assert len(names) == len(set(names)), "the same data are named once"
+    assert {source["name"] for source in theirs["card"]["data"]} <= set(names)
+
+
+def test_it_goes_on_after_an_interruption(root, painted, tmp_path):
+    recipe = listener_of(painted)
+    whole = train(recipe, tmp_path / "whole", root=root)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "halves", root=root, stop_after=3)
+    halves = train(recipe, tmp_path / "halves", root=root, resume=True)
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, halves))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_batch_norm_of_a_frozen_part_does_not_learn(root, tmp_path):
+    gan = train(recipe_for("aivaegan", train=TRAIN), tmp_path / "gan", root=root)
+    frozen = {"model": str(gan), "parts": ["encoder"]}
+    out = train(recipe_for("aivaegan", train=TRAIN, frozen=frozen), tmp_path / "out", root=root)
+    theirs, ours = (load_file(folder / "model.safetensors") for folder in (gan, out))
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs if name.startswith("encoder."))
+    assert not any(
+        torch.equal(theirs[name], ours[name]) for name in theirs if name.endswith("running_mean") and "decoder" in name
+    )
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "match"),
+    [
+        ({"frozen": {"parts": ["painter", "ear"]}}, RecipeError, "no 'ear' in parts.*known: listener, painter"),
+        ({"frozen": {"parts": []}}, RecipeError, "frozen.parts"),
+        ({"frozen": {"parts": ["painter", "listener"]}}, RecipeError, "nothing to train"),
+        ({"frozen": {"model": "nowhere"}}, ModelError, "nowhere"),
+        ({"frozen": {"strength": 1}}, RecipeError, "unknown key 'frozen.strength'"),
+        ({"model": SMALL | {"objective": "v", "shortcuts": 0.0}}, RecipeError, "model.objective = flow, the recipe v"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tables, error, match, root, painted, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(root))
+    frozen = {"model": str(painted), "parts": ["painter"]} | tables.pop("frozen", {})
+    with pytest.raises(error, match=match):
+        train(listener_of(painted, frozen=frozen, **tables), tmp_path / "out", root=root)
+    with pytest.raises(error, match=match):
+        plan(listener_of(painted, frozen=frozen, **tables))
+
+
+def test_another_system_is_refused(root, painted, tmp_path):
+    frozen = {"model": str(painted), "parts": ["encoder"]}
+    with pytest.raises(RecipeError, match="is a flow, not a aivae"):
+        train(recipe_for("aivae", frozen=frozen), tmp_path / "out", root=root)
+
+
+def test_a_dry_run_knows(root, painted, monkeypatch):
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(root))
+    assert "painter" in plan(listener_of(painted))
