@@ -85,6 +85,9 @@ class DataConfig(Strict):
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
+    calibration_voices: NonNegativeInt = 0
+    """Synthetic speakers that are not trained on: how sure a model says it is of what it hears is set by them, where it
+    says so."""
     outliers: NonNegativeInt = 0
     """Sounds that are no digit, for systems that learn to say so: half of them other words, half no speech."""
 

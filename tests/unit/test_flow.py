@@ -184,13 +184,25 @@ def test_the_listener_learns_what_is_none_of_the_labels():
 
 
 def test_what_is_heard_is_calibrated_and_what_is_painted_is_not():
-    made = system(temperature=0.5, sharpness=4.0)
+    made = system(sharpness=4.0)
+    made.temperature.fill_(0.5)
     made.listener = torch.nn.Identity()  # type: ignore[assignment]
     logits = torch.randn(5, 11)
     heard = made.listen(logits)
     torch.testing.assert_close(heard[:, :10], (2 * logits[:, :10]).softmax(1))
     torch.testing.assert_close(heard[:, 10], (2 * logits).softmax(1)[:, 10])
     torch.testing.assert_close(made.decide(logits), (4 * logits[:, :10]).softmax(1))
+
+
+def test_it_is_as_sure_as_it_was_right_with_other_speakers():
+    made = system()
+    made.listener = torch.nn.Identity()  # type: ignore[assignment]
+    said = torch.arange(1000) % 10
+    heard = torch.where(torch.arange(1000) % 10 == 9, (said + 1) % 10, said)
+    logits = 8.0 * nn.functional.one_hot(heard, 11)
+    made.calibrate(logits, said)
+    sure = made.listen(logits)[:, :10].max(1).values
+    torch.testing.assert_close(sure, torch.full_like(sure, 0.9), atol=0.01, rtol=0)
 
 
 def test_variation_scales_the_noise():

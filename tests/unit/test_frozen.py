@@ -39,6 +39,7 @@ def test_the_part_stays_and_the_rest_learns(root, painted, tmp_path):
     out = train(listener_of(painted), tmp_path / "out", root=root)
     theirs, ours = (load_file(folder / "model.safetensors") for folder in (painted, out))
     assert theirs.keys() == ours.keys()
+    assert theirs.pop("temperature") == ours.pop("temperature")
     for name in theirs:
         kept = torch.equal(theirs[name], ours[name])
         assert kept is name.startswith("painter.") or "num_batches" in name, name

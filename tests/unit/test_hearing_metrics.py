@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 
-from soundsight.metrics.calibration import expected_calibration_error
+from soundsight.metrics.calibration import expected_calibration_error, temperature
 from soundsight.metrics.detection import auroc
 
 SCORES = st.lists(st.integers(0, 9), min_size=1, max_size=30)
@@ -64,3 +65,51 @@ def test_calibration_of_those_who_know_what_they_know():
 def test_calibration_refuses_what_is_none(confidence, right):
     with pytest.raises(ValueError, match="confidence"):
         expected_calibration_error(confidence, right)
+
+
+def test_temperature_undoes_what_made_logits_too_sure():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(20_000, 5))
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (share.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
+    for factor in (0.2, 1.0, 7.0):
+        assert temperature(factor * logits, labels) == pytest.approx(factor, rel=0.05)
+        assert temperature(factor * logits + 100 * rng.normal(size=(20_000, 1)), labels) == pytest.approx(
+            factor, rel=0.05
+        ), "a softmax does not see what all its logits share"
+
+
+def test_temperature_is_the_minimum_that_scipy_finds():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(size=(300, 4)), rng.integers(4, size=300)
+    logits[np.arange(300), labels] += 1.5
+
+    def cost(log_value):
+        scaled = logits / np.exp(log_value)
+        return -(scaled[np.arange(300), labels] - np.log(np.exp(scaled).sum(axis=1))).mean()
+
+    wanted = np.exp(minimize_scalar(cost, bounds=(-4, 4), method="bounded").x)
+    assert temperature(logits, labels) == pytest.approx(wanted, rel=0.02)
+
+
+def test_temperature_of_those_who_never_err_and_of_those_who_know_nothing():
+    logits = np.eye(3)
+    assert temperature(logits, [0, 1, 2]) == pytest.approx(0.02)
+    assert temperature(logits, [1, 2, 0]) == pytest.approx(50)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [
+        ([], []),
+        ([1.0], [0]),
+        ([[1.0, 2.0]], [2]),
+        ([[1.0, 2.0]], [-1]),
+        ([[1.0, 2.0]], [0.0]),
+        ([[1.0, 2.0]], [0, 1]),
+        ([[1.0, np.nan]], [0]),
+    ],
+)
+def test_temperature_refuses_what_does_not_fit(logits, labels):
+    with pytest.raises(ValueError, match="logits"):
+        temperature(logits, labels)

@@ -17,8 +17,9 @@ from soundsight.datasets import fsdd, outliers, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
-from soundsight.training.data import TrainingData, check_shapes, load_training_data, stream
+from soundsight.training.data import TrainingData, check_shapes, load_calibration_data, load_training_data, stream
 from soundsight.training.system import build_system
+from soundsight.training.trainer import train
 from training_sets import recipe_for, small_root
 
 SPLITS = ["random", "official", "speaker:theo", "speaker:jackson"]
@@ -302,3 +303,28 @@ def test_sounds_that_are_no_digit_come_with_every_batch(root, monkeypatch):
     # What else a batch holds does not change with them.
     for name, value in plain.batch(torch.arange(16), 3).items():
         assert torch.equal(batch[name], value), name
+
+
+def test_calibration_speakers_are_none_of_those_trained_on(monkeypatch):
+    spoken = []
+
+    def speak(speakers, words, *, sample_rate_hz):
+        spoken.append(speakers)
+        tone = np.sin(np.arange(sample_rate_hz // 2) / 3).astype(np.float32)
+        return [[Clip(tone, sample_rate_hz) for _ in words] for _ in speakers]
+
+    monkeypatch.setattr(voices, "speak", speak)
+    monkeypatch.setattr(voices.shutil, "which", lambda engine: engine)
+    recipe = recipe_for("flow", data={"voices": 8, "calibration_voices": 3, "augment": {"copies": 2}})
+    features, labels = load_calibration_data(recipe)
+    trained = voices.draw(8, stream(recipe.train.seed, "voices"))
+    assert len(spoken[0]) == 3
+    assert not set(spoken[0]) & set(trained)
+    assert features.shape == (30, 48, 48)
+    assert labels.tolist() == [*range(10)] * 3
+    assert load_calibration_data(recipe_for("flow", data={"voices": 8})) is None
+
+
+def test_a_system_that_says_nothing_of_what_it_hears_needs_no_calibration(root, tmp_path):
+    with pytest.raises(RecipeError, match=r"data\.calibration_voices.*cvae does not say"):
+        train(recipe_for("cvae", data={"calibration_voices": 2}), tmp_path / "out", root=root)

@@ -25,6 +25,7 @@ from torch.nn import functional
 
 from soundsight.losses import noise_prediction
 from soundsight.losses.noise_prediction import Objective, Sampling
+from soundsight.metrics.calibration import temperature
 from soundsight.models.layers import Listener
 from soundsight.models.samplers import schedule
 from soundsight.models.unet import UNet, sinusoids
@@ -66,9 +67,6 @@ class Config(BaseModel):
     label_smoothing: float = Field(default=0.1, ge=0, le=1)
     sharpness: PositiveFloat = 3.0
     """Factor on the heard logits in use: more makes the picture more decided."""
-    temperature: PositiveFloat = 1.0
-    """Divides the heard logits where they are told as probabilities: below 1 is surer, and label smoothing needs that
-    (Guo, Pleiss, Sun & Weinberger, *On Calibration of Modern Neural Networks*, 2017, section 4.2)."""
 
     @model_validator(mode="after")
     def _straight(self) -> Config:
@@ -111,6 +109,9 @@ class System(nn.Module):
         self.num_labels = num_labels
         self.listener = Listener(config.listener_widths, config.dropout, num_labels + 1)
         self.painter = Painter(config.widths, config.steering_size, num_labels)
+        self.temperature: Tensor
+        """Divides the heard logits where they are told as probabilities: below 1 is surer."""
+        self.register_buffer("temperature", torch.ones(()))
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """All parameters: there is one phase."""
@@ -126,7 +127,7 @@ class System(nn.Module):
             step: Not used.
         """
         heard = self._hearing_loss(batch)
-        if not self.painter.label.weight.requires_grad:
+        if not self.painter.training:  # frozen: nothing would learn from what it paints
             return {"heard": heard}
         image_BCHW = 2 * batch["image"] - 1
         noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
@@ -199,9 +200,15 @@ class System(nn.Module):
 
         How likely each label is, if it is one of them, and last how likely it is none.
         """
-        logits_BX = self.listener(features_BFN) / self.config.temperature
+        logits_BX = self.listener(features_BFN) / self.temperature
         labels_BL = logits_BX[:, : self.num_labels].softmax(dim=1)
         return torch.cat([labels_BL, logits_BX.softmax(dim=1)[:, self.num_labels :]], dim=1)
+
+    @torch.no_grad()
+    def calibrate(self, features_BFN: Tensor, labels_B: Tensor) -> None:
+        """Set how sure ``listen`` is by features (B, 48, 48) of speakers it does not know, and their labels (B,)."""
+        logits_BL = self.listener(features_BFN)[:, : self.num_labels].float()
+        self.temperature.fill_(temperature(logits_BL.cpu().numpy(), labels_B.cpu().numpy()))
 
     def decide(self, features_BFN: Tensor) -> Tensor:
         """The label distribution (B, L) that is painted for features (B, 48, 48)."""

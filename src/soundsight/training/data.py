@@ -20,7 +20,15 @@ from soundsight.datasets.types import SoundSet
 from soundsight.errors import DatasetError, RecipeError
 from soundsight.training.system import System
 
-__all__ = ["TrainingData", "all_options", "check_shapes", "front_end", "load_training_data", "stream"]
+__all__ = [
+    "TrainingData",
+    "all_options",
+    "check_shapes",
+    "front_end",
+    "load_calibration_data",
+    "load_training_data",
+    "stream",
+]
 
 
 def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
@@ -179,6 +187,27 @@ def _sound_features(
     versions = augment.copies(clips, recipe.data.augment, rng)
     features_XFN = extract([clip for row in versions for clip in row], options)
     return features_XFN.reshape(len(clips), -1, *features_XFN.shape[1:]), labels_R
+
+
+def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
+    """Features (R, F, N) and labels (R,) of synthetic speakers that training does not hear; None without any.
+
+    Changed once each as recordings are for training, by noise and rooms: so a model is used.
+
+    Raises:
+        DatasetError: They cannot be spoken.
+    """
+    if not recipe.data.calibration_voices:
+        return None
+    extract, options = front_end(recipe.features)
+    num_trained, num = recipe.data.voices, recipe.data.calibration_voices
+    # Those that training hears come first.
+    speakers = voices.draw(num_trained + num, stream(recipe.train.seed, "voices"))[num_trained:]
+    spoken = voices.speak(speakers, voices.DIGIT_WORDS, sample_rate_hz=options.sample_rate_hz)
+    once = recipe.data.augment.model_copy(update={"copies": 1})
+    versions = augment.copies([clip for row in spoken for clip in row], once, stream(recipe.train.seed, "calibration"))
+    features_RFN = extract([clip for (clip,) in versions], options)
+    return torch.from_numpy(features_RFN), torch.arange(len(voices.DIGIT_WORDS)).repeat(num)
 
 
 def _outlier_features(recipe: Recipe) -> Tensor | None:

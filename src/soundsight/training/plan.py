@@ -41,6 +41,7 @@ def plan(recipe: Recipe) -> str:
     check_shapes(system, data)
     hears = all_options(recipe.features) if recipe.consistency else {}
     teacher = Consistency(recipe.consistency, hears, torch.device("cpu")) if recipe.consistency else None
+    frozen.train_rest(module)
     optimizers = {p: torch.optim.AdamW(frozen.trained(system, p), fused=True) for p in system.phases}
     times = []
     for step in range(_WARM_STEPS + _TIMED_STEPS):

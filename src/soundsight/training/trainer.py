@@ -19,7 +19,14 @@ from soundsight.errors import RecipeError
 from soundsight.training.average import Average
 from soundsight.training.claim import claim
 from soundsight.training.consistency import Consistency
-from soundsight.training.data import TrainingData, all_options, check_shapes, load_training_data, stream
+from soundsight.training.data import (
+    TrainingData,
+    all_options,
+    check_shapes,
+    load_calibration_data,
+    load_training_data,
+    stream,
+)
 from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
@@ -105,6 +112,8 @@ class _Run:
         set_seed(recipe.train.seed)
         self.module, self.system = build_system(recipe.model, num_labels=10)
         check_phases(self.system, recipe.train)
+        if recipe.data.calibration_voices and not hasattr(self.module, "calibrate"):
+            raise RecipeError(f"recipe key 'data.calibration_voices': {recipe.model.system} does not say what it hears")
         self.frozen = Frozen(recipe.frozen, recipe.model, self.module)
         data = load_training_data(recipe, self.system.latent_size, root)
         check_shapes(self.system, data)
@@ -233,6 +242,7 @@ class _Run:
     def finish(self) -> None:
         """Write the model folder."""
         if self.accelerator.is_main_process:
+            self._calibrate()
             facts = self.data.facts | self.frozen.facts
             save_model(
                 self.out,
@@ -247,6 +257,12 @@ class _Run:
         # A process that ends while another still writes can take the whole group down with it.
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
+
+    def _calibrate(self) -> None:
+        unheard = load_calibration_data(self.recipe)
+        if unheard is not None:
+            features_RFN, labels_R = (tensor.to(self.accelerator.device) for tensor in unheard)
+            self.best_module.eval().calibrate(features_RFN, labels_R)  # type: ignore[operator]
 
 
 def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
