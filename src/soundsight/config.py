@@ -86,8 +86,8 @@ class DataConfig(Strict):
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
     calibration_voices: NonNegativeInt = 0
-    """Synthetic speakers that are not trained on: how sure a model says it is of what it hears is set by them, where it
-    says so."""
+    """Synthetic speakers that are not trained on: how sure a model says it is of what it hears is set by them. For
+    systems that say what they hear."""
     outliers: NonNegativeInt = 0
     """Sounds that are no digit, for systems that learn to say so: half of them other words, half no speech."""
 

@@ -27,7 +27,8 @@ class Heard:
 
     Attributes:
         label: The likeliest of its labels.
-        confidence: How likely that is right if the sound is one of its labels, 0 to 1; calibrated.
+        confidence: How likely that is right if the sound is one of its labels, 0 to 1; calibrated where the model's
+            recipe has ``data.calibration_voices``.
         outlier: How likely the sound is none of them, 0 to 1.
     """
 

@@ -23,7 +23,7 @@ def system() -> flow.System:
     torch.manual_seed(0)
     config = flow.Config(widths=(8, 16), steering_size=16, listener_widths=(4, 4, 4, 4))
     made = flow.System(config).eval()
-    made.temperature.fill_(0.4)  # as calibration leaves it
+    made.listener.temperature.fill_(0.4)  # as calibration leaves it
     return made
 
 

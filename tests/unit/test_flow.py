@@ -40,6 +40,7 @@ class Painter(nn.Module):
     def __init__(self, answer: Any) -> None:
         super().__init__()
         self.told: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self.learns = nn.Parameter(torch.zeros(()))
         self.answer = answer
 
     def forward(self, *told: Tensor) -> Tensor:
@@ -183,26 +184,41 @@ def test_the_listener_learns_what_is_none_of_the_labels():
     torch.testing.assert_close(found, nn.functional.cross_entropy(logits, wanted, label_smoothing=0.1))
 
 
-def test_what_is_heard_is_calibrated_and_what_is_painted_is_not():
-    made = system(sharpness=4.0)
-    made.temperature.fill_(0.5)
+def hearing(temperature: float = 1.0, **options: Any) -> flow.System:
+    """A flow whose features are the logits of what it hears."""
+    made = system(**options)
     made.listener = torch.nn.Identity()  # type: ignore[assignment]
+    made.listener.register_buffer("temperature", torch.tensor(temperature))
+    return made
+
+
+def test_which_label_is_calibrated_whether_one_and_what_is_painted_are_not():
+    made = hearing(0.5, sharpness=4.0)
     logits = torch.randn(5, 11)
     heard = made.listen(logits)
     torch.testing.assert_close(heard[:, :10], (2 * logits[:, :10]).softmax(1))
-    torch.testing.assert_close(heard[:, 10], (2 * logits).softmax(1)[:, 10])
+    torch.testing.assert_close(heard[:, 10], logits.softmax(1)[:, 10])
     torch.testing.assert_close(made.decide(logits), (4 * logits[:, :10]).softmax(1))
 
 
 def test_it_is_as_sure_as_it_was_right_with_other_speakers():
-    made = system()
-    made.listener = torch.nn.Identity()  # type: ignore[assignment]
+    made = hearing()
     said = torch.arange(1000) % 10
     heard = torch.where(torch.arange(1000) % 10 == 9, (said + 1) % 10, said)
     logits = 8.0 * nn.functional.one_hot(heard, 11)
     made.calibrate(logits, said)
     sure = made.listen(logits)[:, :10].max(1).values
     torch.testing.assert_close(sure, torch.full_like(sure, 0.9), atol=0.01, rtol=0)
+
+
+def test_with_a_frozen_painter_it_learns_to_hear_alone():
+    made, given = system(), batch()
+    whole = made.losses("flow", dict(given), 0)
+    made.painter.requires_grad_(False)
+    alone = made.losses("flow", given, 0)
+    assert set(whole) == {"noise_prediction", "shortcut", "heard"}
+    assert set(alone) == {"heard"}
+    assert "made" not in given
 
 
 def test_variation_scales_the_noise():

@@ -84,18 +84,27 @@ def test_temperature_is_the_minimum_that_scipy_finds():
     logits, labels = rng.normal(size=(300, 4)), rng.integers(4, size=300)
     logits[np.arange(300), labels] += 1.5
 
+    wanted_NL = np.full((300, 4), 1 / 301 / 4)
+    wanted_NL[np.arange(300), labels] += 300 / 301
+
     def cost(log_value):
         scaled = logits / np.exp(log_value)
-        return -(scaled[np.arange(300), labels] - np.log(np.exp(scaled).sum(axis=1))).mean()
+        return -(wanted_NL * (scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True)))).sum(axis=1).mean()
 
     wanted = np.exp(minimize_scalar(cost, bounds=(-4, 4), method="bounded").x)
     assert temperature(logits, labels) == pytest.approx(wanted, rel=0.02)
 
 
-def test_temperature_of_those_who_never_err_and_of_those_who_know_nothing():
-    logits = np.eye(3)
-    assert temperature(logits, [0, 1, 2]) == pytest.approx(0.02)
-    assert temperature(logits, [1, 2, 0]) == pytest.approx(50)
+def test_those_who_did_not_err_yet_are_as_sure_as_they_can_know():
+    """One in N + 1 is taken to be labelled at random: of four labels, three are mistakes."""
+    for num in (3, 40, 4000):
+        logits, labels = 5 * np.eye(4)[np.arange(num) % 4], np.arange(num) % 4
+        right = np.exp(logits / temperature(logits, labels))[0]
+        assert 1 - right.max() / right.sum() == pytest.approx(0.75 / (num + 1), rel=0.2)
+
+
+def test_those_who_always_err_are_told_to_doubt():
+    assert temperature(np.eye(3), [1, 2, 0]) == pytest.approx(50)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from soundsight.datasets import fsdd, outliers, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
+from soundsight.metrics.calibration import temperature
 from soundsight.training.data import TrainingData, check_shapes, load_calibration_data, load_training_data, stream
 from soundsight.training.system import build_system
 from soundsight.training.trainer import train
+from soundsight.training.weights import load_system
 from training_sets import recipe_for, small_root
 
 SPLITS = ["random", "official", "speaker:theo", "speaker:jackson"]
@@ -323,6 +326,38 @@ def test_calibration_speakers_are_none_of_those_trained_on(monkeypatch):
     assert features.shape == (30, 48, 48)
     assert labels.tolist() == [*range(10)] * 3
     assert load_calibration_data(recipe_for("flow", data={"voices": 8})) is None
+
+
+def test_without_changed_copies_they_are_not_changed_either(monkeypatch):
+    tone = np.sin(np.arange(4000) / 3).astype(np.float32)
+    monkeypatch.setattr(voices, "speak", lambda speakers, words, **_: [[Clip(tone, 8000)] * 10 for _ in speakers])
+    monkeypatch.setattr(voices.shutil, "which", lambda engine: engine)
+    noisy = {"noise_snr_db": [0.0, 1.0]}
+    as_they_are = load_calibration_data(recipe_for("flow", data={"calibration_voices": 2, "augment": noisy}))
+    changed = load_calibration_data(
+        recipe_for("flow", data={"calibration_voices": 2, "augment": noisy | {"copies": 3}})
+    )
+    assert torch.allclose(as_they_are[0], as_they_are[0][:1], atol=1e-3)
+    assert not torch.allclose(changed[0], changed[0][:1], atol=0.1)
+
+
+def test_what_is_trained_is_calibrated_and_so_saved(root, tmp_path, monkeypatch):
+    """The average is calibrated, not the last weights; after an interruption too."""
+    rng = np.random.default_rng(0)
+    clips = [Clip(rng.normal(0, 0.1, 4000).astype(np.float32), 8000) for _ in range(20)]
+    monkeypatch.setattr(voices, "speak", lambda speakers, words, **_: [clips[:10], clips[10:]])
+    monkeypatch.setattr(voices.shutil, "which", lambda engine: engine)
+    small = {"widths": [4, 4], "steering_size": 4, "listener_widths": [4, 4, 4, 4]}
+    recipe = recipe_for("flow", data={"calibration_voices": 2}, model=small, train={"epochs": 1, "ema": 0.9})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "out", root=root, stop_after=3)
+    folder, module = load_system(train(recipe, tmp_path / "out", root=root, resume=True))
+    features, labels = load_calibration_data(recipe)
+    with torch.no_grad():
+        logits = module.listener(features)[:, :10].numpy()
+    assert module.listener.temperature.item() == pytest.approx(temperature(logits, labels.numpy()))
+    assert module.listener.temperature.item() != 1
+    assert "Synthetic speech" in json.dumps(folder.card)
 
 
 def test_a_system_that_says_nothing_of_what_it_hears_needs_no_calibration(root, tmp_path):

@@ -74,7 +74,9 @@ def draw(num: int, rng: np.random.Generator) -> list[Voice]:
             speakers.append(Voice("espeak-ng", name, pace, pitch))
     for engine in sorted({voice.engine for voice in speakers}):
         if shutil.which(engine) is None:
-            raise DatasetError(f"extra voices need {engine}: apt install espeak-ng flite, or set data.voices=0")
+            raise DatasetError(
+                f"synthetic voices need {engine}: apt install espeak-ng flite, or set data.voices=0"
+            )
     return speakers
 
 

@@ -94,14 +94,13 @@ class Decoder(nn.Module):
 
     def __init__(self, latent_size: int) -> None:
         super().__init__()
-        grey = nn.ConvTranspose2d(128, 1, 2, stride=2)
-        nn.init.constant_(cast(Tensor, grey.bias), _DARK)
         self.body = nn.Sequential(
             *_up(latent_size, 512, 3),  # (B, 512, 3, 3)
             *_up(512, 256, 3),  # (B, 256, 7, 7)
             *_up(256, 128, 2),  # (B, 128, 14, 14)
-            grey,  # (B, 1, 28, 28)
+            nn.ConvTranspose2d(128, 1, 2, stride=2),  # (B, 1, 28, 28)
         )
+        nn.init.constant_(cast(Tensor, self.body[-1].bias), _DARK)
 
     def forward(self, latent_BD: Tensor) -> Tensor:
         logits: Tensor = self.body(latent_BD[:, :, None, None])

@@ -17,6 +17,8 @@ class of its own that they compare with).
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor, nn
@@ -102,16 +104,16 @@ class System(nn.Module):
     features_shape = (48, 48)
     image_shape = (1, 28, 28)
     latent_size = 28 * 28
+    calibrated = "listener"
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         super().__init__()
         self.config = config
         self.num_labels = num_labels
         self.listener = Listener(config.listener_widths, config.dropout, num_labels + 1)
+        # Divides the labels' logits where they are told as probabilities: below 1 is surer.
+        self.listener.register_buffer("temperature", torch.ones(()))
         self.painter = Painter(config.widths, config.steering_size, num_labels)
-        self.temperature: Tensor
-        """Divides the heard logits where they are told as probabilities: below 1 is surer."""
-        self.register_buffer("temperature", torch.ones(()))
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """All parameters: there is one phase."""
@@ -127,7 +129,7 @@ class System(nn.Module):
             step: Not used.
         """
         heard = self._hearing_loss(batch)
-        if not self.painter.training:  # frozen: nothing would learn from what it paints
+        if not any(parameter.requires_grad for parameter in self.painter.parameters()):
             return {"heard": heard}
         image_BCHW = 2 * batch["image"] - 1
         noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
@@ -198,17 +200,17 @@ class System(nn.Module):
     def listen(self, features_BFN: Tensor) -> Tensor:
         """What is heard in features (B, 48, 48): (B, L + 1).
 
-        How likely each label is, if it is one of them, and last how likely it is none.
+        How likely each label is, if it is one of them, calibrated; and last how likely it is none, as learned.
         """
-        logits_BX = self.listener(features_BFN) / self.temperature
-        labels_BL = logits_BX[:, : self.num_labels].softmax(dim=1)
+        logits_BX = self.listener(features_BFN)
+        labels_BL = (logits_BX[:, : self.num_labels] / self.listener.temperature).softmax(dim=1)
         return torch.cat([labels_BL, logits_BX.softmax(dim=1)[:, self.num_labels :]], dim=1)
 
     @torch.no_grad()
     def calibrate(self, features_BFN: Tensor, labels_B: Tensor) -> None:
         """Set how sure ``listen`` is by features (B, 48, 48) of speakers it does not know, and their labels (B,)."""
         logits_BL = self.listener(features_BFN)[:, : self.num_labels].float()
-        self.temperature.fill_(temperature(logits_BL.cpu().numpy(), labels_B.cpu().numpy()))
+        cast(Tensor, self.listener.temperature).fill_(temperature(logits_BL.cpu().numpy(), labels_B.cpu().numpy()))
 
     def decide(self, features_BFN: Tensor) -> Tensor:
         """The label distribution (B, L) that is painted for features (B, 48, 48)."""

@@ -50,9 +50,12 @@ class Consistency:
         """The weighted loss of ``made`` (B, C, H, W) in [0, 1], which a system leaves in its batch.
 
         Raises:
-            RecipeError: The system left no pictures.
+            RecipeError: The system left no pictures, or none that its training can change.
         """
-        if "made" not in batch:
-            raise RecipeError("recipe key 'consistency': this system makes no pictures while it is trained")
+        if "made" not in batch or not batch["made"].requires_grad:
+            raise RecipeError(
+                "recipe key 'consistency': this system makes no pictures while it is trained, "
+                "or what makes them is among 'frozen.parts'"
+            )
         loss: Tensor = self._module.consistency(batch["features"], batch["made"].float(), batch["label"])
         return self.weight * loss

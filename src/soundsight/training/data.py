@@ -190,21 +190,27 @@ def _sound_features(
 
 
 def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
-    """Features (R, F, N) and labels (R,) of synthetic speakers that training does not hear; None without any.
+    """Features (R, F, N) and labels (R,) of synthetic speakers that are not trained on; None without any.
 
-    Changed once each as recordings are for training, by noise and rooms: so a model is used.
+    They speak with the same programs, as other voices or with another pace and pitch, and are changed once each where
+    recordings are for training, by noise and rooms.
 
     Raises:
-        DatasetError: They cannot be spoken.
+        DatasetError: They cannot be spoken, or the recipe's sounds have other classes.
     """
     if not recipe.data.calibration_voices:
         return None
+    if len(_data_set(recipe.data.sounds or "", "sound").INFO.classes) != len(voices.DIGIT_WORDS):
+        raise DatasetError(
+            f"data.calibration_voices speak the ten digits, {recipe.data.sounds} has other classes; "
+            "set data.calibration_voices=0"
+        )
     extract, options = front_end(recipe.features)
     num_trained, num = recipe.data.voices, recipe.data.calibration_voices
     # Those that training hears come first.
     speakers = voices.draw(num_trained + num, stream(recipe.train.seed, "voices"))[num_trained:]
     spoken = voices.speak(speakers, voices.DIGIT_WORDS, sample_rate_hz=options.sample_rate_hz)
-    once = recipe.data.augment.model_copy(update={"copies": 1})
+    once = recipe.data.augment.model_copy(update={"copies": min(recipe.data.augment.copies, 1)})
     versions = augment.copies([clip for row in spoken for clip in row], once, stream(recipe.train.seed, "calibration"))
     features_RFN = extract([clip for (clip,) in versions], options)
     return torch.from_numpy(features_RFN), torch.arange(len(voices.DIGIT_WORDS)).repeat(num)

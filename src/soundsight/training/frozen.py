@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from soundsight.config import FrozenConfig, ModelConfig
+from soundsight.config import ModelConfig, Recipe
 from soundsight.errors import RecipeError
+from soundsight.folder import ModelFolder
 from soundsight.registry import unknown
+from soundsight.training.data import all_options
 from soundsight.training.system import System, check_options
 from soundsight.training.weights import load_system
 
@@ -20,35 +22,26 @@ class Frozen:
     """Copies the parts into a new system, and keeps them as they are.
 
     Args:
-        config: Which parts, of which model; None freezes nothing.
-        model: The system that the recipe trains.
-        module: That system, new; its parts are overwritten.
+        recipe: Its ``frozen`` says which parts, of which model; None freezes nothing.
+        module: The recipe's system, new; its parts are overwritten.
 
     Raises:
         ModelError: No model folder with PyTorch weights.
-        RecipeError: Of another system or with other options, no such part, or nothing left to train.
+        RecipeError: Of another system, with other options or another front end, or no such part.
         UnknownNameError: No such system.
     """
 
-    def __init__(self, config: FrozenConfig | None, model: ModelConfig, module: nn.Module) -> None:
+    def __init__(self, recipe: Recipe, module: nn.Module) -> None:
         self._parts: list[nn.Module] = []
         self.facts: dict[str, Any] = {}
         """Where the parts come from, for the model's config."""
         self.sources: list[dict[str, Any]] = []
         """The data that the parts were trained on, for the model's card."""
+        config = recipe.frozen
         if config is None:
             return
         folder, trained = load_system(Path(config.model))
-        wanted = check_options(model).model_dump(mode="json")
-        found = check_options(ModelConfig(system=folder.system, **folder.model)).model_dump(mode="json")
-        if folder.system != model.system:
-            raise RecipeError(f"recipe key 'frozen.model': {config.model} is a {folder.system}, not a {model.system}")
-        for key in sorted(wanted.keys() | found.keys()):
-            if wanted.get(key) != found.get(key):
-                raise RecipeError(
-                    f"recipe key 'frozen.model': {config.model} has model.{key} = {found.get(key)}, "
-                    f"the recipe {wanted.get(key)}"
-                )
+        _check_same(config.model, folder, recipe)
         ours, theirs = dict(module.named_children()), dict(trained.named_children())
         for name in config.parts:
             if name not in ours:
@@ -75,3 +68,17 @@ class Frozen:
         module.train()
         for part in self._parts:
             part.eval()
+
+
+def _check_same(name: str, folder: ModelFolder, recipe: Recipe) -> None:
+    """Refuse a model that is made otherwise than the recipe's: its parts would mean something else."""
+    fault = f"recipe key 'frozen.model': {name}"
+    if folder.system != recipe.model.system:
+        raise RecipeError(f"{fault} is of the system {folder.system}, the recipe of {recipe.model.system}")
+    if folder.features is not None and folder.features != all_options(recipe.features):
+        raise RecipeError(f"{fault} hears with {folder.features}, the recipe with {all_options(recipe.features)}")
+    wanted = check_options(recipe.model).model_dump(mode="json")
+    found = check_options(ModelConfig(system=folder.system, **folder.model)).model_dump(mode="json")
+    for key in sorted(wanted):
+        if wanted[key] != found[key]:
+            raise RecipeError(f"{fault} has model.{key} = {found[key]}, the recipe {wanted[key]}")

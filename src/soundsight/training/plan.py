@@ -15,7 +15,7 @@ from soundsight.training.consistency import Consistency
 from soundsight.training.data import all_options, check_shapes, load_training_data
 from soundsight.training.frozen import Frozen
 from soundsight.training.memory import keep_freed_memory
-from soundsight.training.system import build_system, check_phases
+from soundsight.training.system import build_system, check_calibration, check_phases
 
 __all__ = ["plan"]
 
@@ -28,12 +28,13 @@ def plan(recipe: Recipe) -> str:
     The time is that of a few real steps on this machine, without the preparation of augmented copies.
 
     Raises:
-        DatasetError, RecipeError, UnknownNameError: As training would.
+        DatasetError, ModelError, RecipeError, UnknownNameError: As training would.
     """
     keep_freed_memory()
     module, system = build_system(recipe.model, num_labels=10)
     check_phases(system, recipe.train)
-    frozen = Frozen(recipe.frozen, recipe.model, module)
+    check_calibration(module, recipe)
+    frozen = Frozen(recipe, module)
     # Copies and voices change no size of a step; leaving them out makes the answer quick.
     few = {"augment": Augment(), "voices": 0, "outliers": min(recipe.data.outliers, 2)}
     data_config = recipe.data.model_copy(update=few)

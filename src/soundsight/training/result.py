@@ -48,7 +48,7 @@ def save_model(
         registry.find("datasets", name).INFO for name in (recipe.data.sounds, recipe.data.images) if name
     ]
     data = [{"name": info.title, "licence": info.licence, "attribution": info.attribution} for info in infos]
-    if recipe.data.voices:
+    if recipe.data.voices or recipe.data.calibration_voices:
         data.append(voices.CREDIT)
     data += [source for source in sources if source not in data]
     channels, height, width = system.image_shape

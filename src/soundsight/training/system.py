@@ -8,10 +8,10 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from soundsight import registry
-from soundsight.config import ModelConfig, TrainConfig, explain
+from soundsight.config import ModelConfig, Recipe, TrainConfig, explain
 from soundsight.errors import RecipeError
 
-__all__ = ["System", "build_system", "check_options", "check_phases"]
+__all__ = ["System", "build_system", "check_calibration", "check_options", "check_phases"]
 
 
 class System(Protocol):
@@ -23,6 +23,9 @@ class System(Protocol):
         latent_size: D of the noise; 0 for a system that takes none.
         features_shape: (F, N) of its sound features; None for a system that reads no sound.
         image_shape: (C, H, W).
+
+    A system that says how sure it is of what it hears may have ``calibrate(features, labels)``, which the trainer calls
+    at the end with speakers that were not trained on, and names the part that it changes in ``calibrated``.
     """
 
     phases: tuple[str, ...]
@@ -73,6 +76,21 @@ def check_options(config: ModelConfig) -> BaseModel:
     except ValidationError as error:
         raise RecipeError(explain(error, component.Config, prefix="model")) from error
     return options
+
+
+def check_calibration(module: nn.Module, recipe: Recipe) -> None:
+    """Refuse speakers to calibrate with where nothing can be calibrated.
+
+    Raises:
+        RecipeError: The system does not say what it hears, or the part that would is frozen.
+    """
+    if not recipe.data.calibration_voices:
+        return
+    part = getattr(module, "calibrated", None)
+    if part is None:
+        raise RecipeError(f"recipe key 'data.calibration_voices': {recipe.model.system} does not say what it hears")
+    if recipe.frozen is not None and part in recipe.frozen.parts:
+        raise RecipeError(f"recipe key 'data.calibration_voices': 'frozen.parts' keeps {part} as it is")
 
 
 def check_phases(system: System, config: TrainConfig) -> None:

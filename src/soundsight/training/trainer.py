@@ -33,7 +33,7 @@ from soundsight.training.journal import Journal
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
-from soundsight.training.system import build_system, check_phases
+from soundsight.training.system import build_system, check_calibration, check_phases
 
 __all__ = ["Progress", "train"]
 
@@ -80,7 +80,8 @@ def train(
 
     Raises:
         RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
-        DatasetError: Data are absent.
+        DatasetError: Data are absent, or voices cannot be spoken.
+        ModelError: An alignment or a model with frozen parts cannot be read.
         OutputError: The folder cannot be written.
         KeyboardInterrupt: Interrupted; the state is saved.
     """
@@ -112,11 +113,12 @@ class _Run:
         set_seed(recipe.train.seed)
         self.module, self.system = build_system(recipe.model, num_labels=10)
         check_phases(self.system, recipe.train)
-        if recipe.data.calibration_voices and not hasattr(self.module, "calibrate"):
-            raise RecipeError(f"recipe key 'data.calibration_voices': {recipe.model.system} does not say what it hears")
-        self.frozen = Frozen(recipe.frozen, recipe.model, self.module)
+        check_calibration(self.module, recipe)
+        self.frozen = Frozen(recipe, self.module)
         data = load_training_data(recipe, self.system.latent_size, root)
         check_shapes(self.system, data)
+        # Now, not at the end: what cannot be spoken should not cost a training.
+        self._calibration = load_calibration_data(recipe)
         # Small convolutions run up to twice as fast with the channels of a pixel side by side.
         self.module.to(self.accelerator.device)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -132,6 +134,8 @@ class _Run:
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
         if saved and saved.get("teacher") != self._teacher:
             raise RecipeError(f"{out} was begun with another alignment in 'consistency.model'; take that one")
+        if saved and saved.get("frozen", {}) != self.frozen.facts:
+            raise RecipeError(f"{out} was begun with another model in 'frozen.model'; take that one")
         self.step = int(saved["step"]) if saved else 0
         self._seconds = float(saved["seconds"]) if saved else 0.0
         self.steps_per_epoch = math.ceil(len(data) / recipe.train.batch_size)
@@ -230,7 +234,12 @@ class _Run:
     def save(self) -> None:
         """Save the state to resume from."""
         if self.accelerator.is_main_process:
-            progress = {"step": self.step, "seconds": self.seconds, "teacher": self._teacher}
+            progress = {
+                "step": self.step,
+                "seconds": self.seconds,
+                "teacher": self._teacher,
+                "frozen": self.frozen.facts,
+            }
             save_state(self.out / "state", self.module, self.average, self.optimizers, progress)
 
     def draw_samples(self) -> None:
@@ -259,9 +268,8 @@ class _Run:
         self.accelerator.end_training()
 
     def _calibrate(self) -> None:
-        unheard = load_calibration_data(self.recipe)
-        if unheard is not None:
-            features_RFN, labels_R = (tensor.to(self.accelerator.device) for tensor in unheard)
+        if self._calibration is not None:
+            features_RFN, labels_R = (tensor.to(self.accelerator.device) for tensor in self._calibration)
             self.best_module.eval().calibrate(features_RFN, labels_R)  # type: ignore[operator]
 
 
