@@ -74,9 +74,7 @@ def draw(num: int, rng: np.random.Generator) -> list[Voice]:
             speakers.append(Voice("espeak-ng", name, pace, pitch))
     for engine in sorted({voice.engine for voice in speakers}):
         if shutil.which(engine) is None:
-            raise DatasetError(
-                f"synthetic voices need {engine}: apt install espeak-ng flite, or set data.voices=0"
-            )
+            raise DatasetError(f"synthetic voices need {engine}: apt install espeak-ng flite, or set data.voices=0")
     return speakers
 
 

@@ -45,7 +45,7 @@ def evaluate_judge(model: ModelFolder, root: Path) -> dict[str, Any]:
             Baseline("constant answer", float((test.labels == commonest).mean())),
             Baseline("nearest image", float((test.labels == train.labels[near_N]).mean())),
         ),
-        published=published(model.system, model.model, None, "official", "accuracy"),
+        published=published(model.system, model.model, None, None, "official", "accuracy"),
     )
     return {
         "kind": "judge",

@@ -14,7 +14,7 @@ from soundsight.evaluation.protocol import Data
 from soundsight.evaluation.published import Published
 from soundsight.manifest import Kind
 
-__all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "shown_groups"]
+__all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "shown_groups", "without_nan"]
 
 FORMAT_VERSION = 1
 OURS = "this model"
@@ -247,13 +247,23 @@ def _rows(scores: Sequence[Score]) -> list[tuple[str, list[str]]]:
 
 def _plain(item: Any) -> dict[str, Any]:
     """A dataclass as JSON values; what could not be computed is null, never a stand-in number."""
-    return {
-        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in asdict(item).items()
-    }
+    table: dict[str, Any] = without_nan(asdict(item))
+    return table
+
+
+def without_nan(value: Any) -> Any:
+    """Nested JSON values with null in place of NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def number(score: Score, value: float) -> str:
-    """A value as text: accuracies in per cent, others as they are."""
+    """A value as text: accuracies in per cent, others as they are, a dash for what could not be computed."""
+    if math.isnan(value):
+        return "–"
     return f"{100 * value:.2f} %" if "accuracy" in score.name else f"{value:.3f}"
 
 

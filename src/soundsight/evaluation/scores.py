@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsight.evaluation.protocol import recipe_of
 from soundsight.evaluation.published import published
 from soundsight.evaluation.report import Baseline, Group, Score
 from soundsight.evaluation.trial import TEST_IMAGES, TRAIN_IMAGES, Outcome, Trial
@@ -57,7 +58,8 @@ def _accuracies(model: ModelFolder, tested: Trial, outcome: Outcome, others: dic
         return mean_over_recordings(right(o), tested.rows_P)
 
     sounds = tested.sounds
-    paper = published(model.system, model.model, sounds.data.name, sounds.split.name, "accuracy")
+    pairing = recipe_of(model).data.pairing
+    paper = published(model.system, model.model, sounds.data.name, pairing, sounds.split.name, "accuracy")
     return (
         Score(
             "accuracy",
@@ -109,7 +111,7 @@ def _fits(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
 
 
 def _comparisons(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, ...]:
-    """The pictures as a set, in the judge's features, against the real test images of the same pairs."""
+    """The pictures as a set, in the judge's features, against the real test images."""
     reference_SD = others[TEST_IMAGES].features_SD
     if len(reference_SD) <= _NEIGHBOURS:
         return ()

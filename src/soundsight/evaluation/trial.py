@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from soundsight.evaluation.protocol import Images, Sounds, load_images, load_sou
 from soundsight.evaluation.report import Sample
 from soundsight.folder import ModelFolder
 from soundsight.metrics import diversity, feature_diversity
+from soundsight.metrics.diversity import Spread
 from soundsight.pipeline import AudioToImage
 
 __all__ = [
@@ -83,8 +85,9 @@ class Outcome:
 
     Attributes:
         decisions_P: (P,) label that the judge read.
-        spread: Within-class pixel spread.
-        feature_spread: Within-class spread of the judge's features.
+        spread: Within-class pixel spread of the pictures that were read as their label: another digit is no
+            handwriting. NaN where no label has two of them.
+        feature_spread: The same in the judge's features.
         features_SD: (S, D) float32, the judge's features of the first S pictures, at most ``SET_SIZE``.
         fit: Mean cosine of picture and sound in the shared space of an alignment; None without one.
         kept: Some of the pictures, (C, H, W) uint8, by pair.
@@ -180,16 +183,17 @@ def run(
         decisions.append(decisions_B)
         seen.append(features_BD[: max(SET_SIZE - done, 0)])
         fits += [] if fit is None else fit(images_BCHW, trial.rows_P[done:after]).tolist()
-        pixels.update(images_BCHW / np.float32(255), trial.labels_P[done:after])
-        features.update(features_BD, trial.labels_P[done:after])
+        right_B = decisions_B == trial.labels_P[done:after]
+        pixels.update(images_BCHW[right_B] / np.float32(255), trial.labels_P[done:after][right_B])
+        features.update(features_BD[right_B], trial.labels_P[done:after][right_B])
         kept |= {i: images_BCHW[i - done] for i in keep if done <= i < after}
         done = after
         if watch is not None:
             watch(done, len(trial))
     return Outcome(
         np.concatenate(decisions),
-        pixels.compute(),
-        features.compute(),
+        _computed(pixels),
+        _computed(features),
         np.concatenate(seen),
         float(np.mean(fits)) if fits else None,
         kept,
@@ -208,7 +212,7 @@ def baselines(judge: Judge, trial: Trial, near_R: Int64, fit: Fit | None = None)
 
     The constant is the mean training image. The nearest recording, by the Euclidean distance of features, answers with
     a random training image of its label. Real training images of the right labels show how far apart two samples of
-    real handwriting are; real test images are what pictures are compared with.
+    real handwriting are. All real test images are what pictures are compared with, whichever of them were paired.
 
     Args:
         judge: The judge.
@@ -234,19 +238,41 @@ def baselines(judge: Judge, trial: Trial, near_R: Int64, fit: Fit | None = None)
         ),
         "nearest recording": _outcome(judge, shown, trial, fit),
         TRAIN_IMAGES: _outcome(judge, others, trial, fit),
-        TEST_IMAGES: _outcome(judge, images.test.images_NHW[trial.images_P][:, None], trial, fit),
+        TEST_IMAGES: _real(judge, trial, fit),
     }
 
 
 def _outcome(judge: Judge, images_PCHW: UInt8, trial: Trial, fit: Fit | None) -> Outcome:
     """What comes of pictures that are there already."""
-    labels_P = trial.labels_P
     decisions_P, features_PD = _decide(judge, images_PCHW)
-    features = feature_diversity.Metric(int(labels_P.max()) + 1)
-    features.update(features_PD, labels_P)
-    spread = diversity.spread(images_PCHW / 255, labels_P)
+    spreads = _spreads(images_PCHW, features_PD, decisions_P, trial.labels_P)
     fitting = None if fit is None else float(fit(images_PCHW, trial.rows_P).mean())
-    return Outcome(decisions_P, spread, features.compute(), features_PD[:SET_SIZE], fitting, {})
+    return Outcome(decisions_P, *spreads, features_PD[:SET_SIZE], fitting, {})
+
+
+def _real(judge: Judge, trial: Trial, fit: Fit | None) -> Outcome:
+    """What comes of real test images: the paired ones are read, all of them are the yardstick."""
+    images_NCHW, labels_N = trial.images.test.images_NHW[:, None], trial.images.test.labels
+    decisions_N, features_ND = _decide(judge, images_NCHW)
+    spreads = _spreads(images_NCHW, features_ND, decisions_N, labels_N)
+    fitting = None if fit is None else float(fit(images_NCHW[trial.images_P], trial.rows_P).mean())
+    return Outcome(decisions_N[trial.images_P], *spreads, features_ND[:SET_SIZE], fitting, {})
+
+
+def _spreads(images_PCHW: UInt8, features_PD: Float32, decisions_P: Int64, labels_P: Int64) -> tuple[float, float]:
+    """Within-class spread in pixels and in features of the pictures that were read as their label."""
+    right_P, num_labels = decisions_P == labels_P, int(labels_P.max()) + 1
+    pixels, features = diversity.Metric(num_labels), feature_diversity.Metric(num_labels)
+    pixels.update(images_PCHW[right_P] / 255, labels_P[right_P])
+    features.update(features_PD[right_P], labels_P[right_P])
+    return _computed(pixels), _computed(features)
+
+
+def _computed(metric: Spread) -> float:
+    try:
+        return metric.compute()
+    except ValueError:  # too few were read right
+        return math.nan
 
 
 def samples_of(trial: Trial, outcome: Outcome, rows: list[int]) -> tuple[Sample, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsight.errors import OutputError, SoundsightError
+from soundsight.evaluation.report import without_nan
 from soundsight.files import replace_file
 
 __all__ = ["PAPER", "claim", "read_json", "write_json"]
@@ -52,12 +53,12 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole, and the folder it lies in.
+    """Write a JSON file whole, and the folder it lies in; what could not be computed is null.
 
     Raises:
         OutputError: It cannot be written.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, text.encode())

@@ -25,6 +25,16 @@ ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure
 """What can be asked for: the paper's, and the consistency-diversity plane."""
 _MAX_SEEDS = 100
 
+_OF_THE_RUN = {
+    *("data.sounds", "data.images", "data.pairing", "data.split"),
+    *("model.system", "model.alpha", "train.seed"),
+}
+_ONE_PAIRING: dict[str, tuple[Pairing, ...]] = {
+    "figure5": ("many-to-one",),
+    "figure6": ("one-to-one", "one-to-one-scd"),
+}
+"""Figures that are of one pairing alone."""
+
 # What makes a run a quick look: fewer pairs and steps, and an average that fits them.
 _QUICK = ["data.augment.copies=0", "data.augment.time_mask=0", "data.augment.frequency_mask=0"]
 _QUICK_SYSTEM = {
@@ -32,7 +42,10 @@ _QUICK_SYSTEM = {
     "aivae": ["data.max_pairs=19200", "train.epochs=3", "train.ema=0.97"],
     "aivaegan": ["data.max_pairs=6400", "train.epochs=2", "train.ema=0.95"],
 }
-_QUICK_ONE_TO_ONE = {"aivae": "train.epochs=6", "aivaegan": "train.epochs=4"}
+# A thousand steps whatever the pairing: the baseline should be as good as it can be.
+_ARCHETYPE_EPOCHS = {"many-to-one": 2, "one-to-one": 70, "one-to-one-scd": 6}
+_NO_COPIES = [*_QUICK, "data.augment.tempo=0", "data.augment.time_warp=0"]
+_QUICK_ONE_TO_ONE = {"archetype": "train.epochs=20", "aivae": "train.epochs=6", "aivaegan": "train.epochs=4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +81,15 @@ class Run:
         return names[self.system] + ("" if self.alpha is None else f" α = {self.alpha:g}")
 
     def recipe(self, settings: Sequence[str] = ()) -> Recipe:
-        """Its recipe, changed by ``KEY=VALUE`` settings of the user; those of the model do not touch the baseline."""
+        """Its recipe, changed by ``KEY=VALUE`` settings of the user; those of the model do not touch the baseline.
+
+        Raises:
+            RecipeError: A setting that cannot be.
+            SoundsightError: One of what the run itself is: all rows would be of the same run.
+        """
+        for setting in settings:
+            if setting.partition("=")[0].strip() in _OF_THE_RUN:
+                raise SoundsightError(f"--set {setting}: a reproduction sets this itself, for each of its runs")
         if self.system == "archetype":
             settings = [setting for setting in settings if not setting.startswith("model.")]
         one_to_one = self.pairing != "many-to-one"
@@ -77,6 +98,9 @@ class Run:
         if self.system == "archetype":
             sounds = "speech_commands" if self.pairing == "one-to-one-scd" else "fsdd"
             overrides += [f"data.sounds={sounds}", f"data.pairing={'one-to-one' if one_to_one else 'many-to-one'}"]
+            overrides.append(f"train.epochs={_ARCHETYPE_EPOCHS[self.pairing]}")
+            # As the systems beside it, which learn Speech Commands without changed copies.
+            overrides += _NO_COPIES if self.pairing == "one-to-one-scd" else []
         elif one_to_one:
             name += "-one-to-one"
             name = f"{self.system}-speech-commands" if self.pairing == "one-to-one-scd" else name
@@ -138,6 +162,9 @@ def select(
             raise SoundsightError(f"α weighs the reconstruction: expected a number from 0 up, not {alpha:g}")
     if not 1 <= num_seeds <= _MAX_SEEDS:
         raise SoundsightError(f"the number of seeds is 1 to {_MAX_SEEDS}, not {num_seeds}")
+    for item in items:
+        if chosen and not set(chosen) & set(_ONE_PAIRING.get(item, PAIRINGS)):
+            raise SoundsightError(f"{item} shows {' or '.join(_ONE_PAIRING[item])}, not {', '.join(chosen)}")
     return Selection(
         items=items or ITEMS,
         alphas=weights or ((0.2, 2.0) if quick else ALPHAS),
@@ -161,6 +188,7 @@ def plan(selection: Selection) -> list[Run]:
         systems.append(("aivae", None))
     if asked & {"table5", "figure5", "figure6", "figure7", "figure8", "plane"}:
         systems += [("aivaegan", alpha) for alpha in selection.alphas]
+    shown = {pairing for item in asked for pairing in _ONE_PAIRING.get(item, PAIRINGS)}
     first, *others = selection.seeds
     conditions = [("random", first)]
     if asked & {"table4", "table5", "plane"}:
@@ -171,6 +199,7 @@ def plan(selection: Selection) -> list[Run]:
         Run(system, alpha, pairing, split, seed, selection.quick)
         for split, seed in conditions
         for pairing in selection.pairings
+        if pairing in shown
         if split == "random" or (split == "official") == (pairing == "one-to-one-scd")
         for system, alpha in systems
     ]

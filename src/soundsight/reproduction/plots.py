@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ def plane(rows: Sequence[Row], metric: str, title: str) -> bytes:
     """The consistency-diversity plane: a point for each row, accuracy upwards, diversity to the right, with ranges."""
     figure, axes = _figure()
     for i, row in enumerate(rows):
+        if math.isnan(row.scores[metric].mean):
+            continue
         x, y = row.scores[metric], row.scores["accuracy"]
         axes.errorbar(
             x.mean,
@@ -54,7 +57,8 @@ def plane(rows: Sequence[Row], metric: str, title: str) -> bytes:
     kind = "pixels" if metric == "diversity" else "the judge's features"
     axes.set(xlabel=f"diversity in {kind} (real test images = 1)", ylabel="accuracy of the judge, %", title=title)
     axes.set_xlim(left=0)
-    axes.legend(frameon=False, fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8)
     return _png(figure)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -70,7 +71,7 @@ def reproduce(
         KeyboardInterrupt: Interrupted; the next call goes on.
     """
     require("matplotlib", "train", "the figures of a reproduction")
-    root = data_root() if root is None else root
+    data, root = root, data_root() if root is None else root
     select(only=only, alphas=alphas, pairings=pairings, num_seeds=num_seeds)  # mistakes first: reading takes a moment
     heard = registry.find("datasets", "fsdd").load(root / "fsdd").speakers if speakers else ()
     there = PAIRINGS if not quick and (root / "speech_commands").is_dir() else ()
@@ -98,7 +99,7 @@ def reproduce(
         missing=tuple(missing),
         trained={work.run.name: _training(work) for work in finished},
         quick=quick,
-        command=_command(out, only, alphas, pairings, num_seeds, speakers, quick, settings),
+        command=_command(out, only, alphas, pairings, num_seeds, speakers, quick, train, settings, data),
     )
     return write(report, out)
 
@@ -185,6 +186,7 @@ def _planes(results: Sequence[Result], selection: Selection) -> Iterator[Figure]
                     f"{row.title}: accuracy {100 * row.scores['accuracy'].mean:.1f} %, "
                     f"diversity {row.scores[metric].mean:.2f}"
                     for row in here
+                    if not math.isnan(row.scores[metric].mean)
                 )
                 kind = "pixels" if metric == "diversity" else "features"
                 yield Figure(
@@ -223,7 +225,9 @@ def _command(
     num_seeds: int,
     speakers: bool,
     quick: bool,
+    train: bool,
     settings: Sequence[str],
+    data: Path | None,
 ) -> str:
     """The command line that does the same."""
     parts = ["soundsight", "reproduce", folder.PAPER, "--out", str(out)]
@@ -233,4 +237,6 @@ def _command(
     parts += [] if num_seeds == 3 else ["--seeds", str(num_seeds)]
     parts += [] if speakers else ["--no-speakers"]
     parts += ["--quick"] if quick else []
+    parts += [] if train else ["--finished-only"]
+    parts += [] if data is None else ["--data", str(data)]
     return shlex.join(parts)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from soundsight.evaluation.published import Published, published
-from soundsight.evaluation.trial import TRAIN_IMAGES
+from soundsight.evaluation.trial import TEST_IMAGES, TRAIN_IMAGES
 from soundsight.reproduction.plan import PAIRINGS, Pairing, Run
 
-__all__ = ["METRICS", "Result", "Row", "Value", "result_of", "rows", "trend"]
+__all__ = ["METRICS", "Result", "Row", "Value", "result_of", "rows", "split_of"]
 
 METRICS = ("accuracy", "recording_accuracy", "diversity", "feature_diversity")
 
@@ -22,18 +23,20 @@ class Result:
 
     Attributes:
         run: The run.
-        scores: A value for each of ``METRICS``.
+        scores: A value for each of ``METRICS``; NaN for what could not be computed.
         baselines: For each metric, what scored how much without the model.
+        error: Standard error of the accuracy over test recordings; None where it cannot be told.
     """
 
     run: Run
     scores: dict[str, float]
     baselines: dict[str, dict[str, float]]
+    error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A mean over runs with the lowest and the highest."""
+    """A mean over runs with the lowest and the highest; NaN where none could be computed."""
 
     mean: float
     low: float
@@ -53,6 +56,7 @@ class Row:
         split: ``random``, or ``unseen speakers``: the mean over the speakers left out.
         scores: For each metric, ours.
         baselines: For each metric, the mean of each baseline, ``archetype`` among them where it was trained.
+        error: Standard error of the accuracy over test recordings, where there is but one run.
         published: The paper's accuracy for the same data and split.
         published_elsewhere: For one-to-one pairing on FSDD the paper's on Speech Commands, which are other data.
     """
@@ -64,8 +68,15 @@ class Row:
     split: str
     scores: dict[str, Value]
     baselines: dict[str, dict[str, float]]
+    error: float | None
     published: Published | None
     published_elsewhere: Published | None
+
+    @property
+    def reached_by(self) -> tuple[str, ...]:
+        """What reaches the accuracy without the system: where there is one, it says nothing of it."""
+        ours, beside = self.scores["accuracy"].mean, self.baselines["accuracy"]
+        return tuple(name for name, value in beside.items() if name != TEST_IMAGES and value >= ours)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -74,12 +85,16 @@ class Row:
 
 def result_of(run: Run, report: dict[str, Any]) -> Result:
     """The scores of a run from the JSON of its evaluation."""
-    scores = {name: float(report["scores"][name]["value"]) for name in METRICS}
+    scores = {name: _number(report["scores"][name]["value"]) for name in METRICS}
     baselines = {
-        name: {b["name"]: float(b["value"]) for b in report["scores"][name]["baselines"] if b["name"] != TRAIN_IMAGES}
+        name: {b["name"]: _number(b["value"]) for b in report["scores"][name]["baselines"] if b["name"] != TRAIN_IMAGES}
         for name in METRICS
     }
-    return Result(run, scores, baselines)
+    return Result(run, scores, baselines, report["scores"]["accuracy"].get("error"))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
 
 
 def rows(results: Iterable[Result], system: str) -> list[Row]:
@@ -89,33 +104,18 @@ def rows(results: Iterable[Result], system: str) -> list[Row]:
     for result in everything:
         run = result.run
         if run.system == system:
-            groups.setdefault((run.pairing, _split(run), run.alpha or 0.0), []).append(result)
+            groups.setdefault((run.pairing, split_of(run), run.alpha or 0.0), []).append(result)
     keys = sorted(groups, key=lambda key: (PAIRINGS.index(key[0]), key[1] != "random", key[2]))
     return [_row(groups[key], everything) for key in keys]
 
 
-def trend(values: list[tuple[float, float]]) -> float | None:
-    """Spearman's rank correlation: 1 always rising, -1 always falling; equal values share their mean rank.
-
-    None where there are fewer than three pairs: two points are no trend.
-    """
-    if len(values) < 3:
-        return None
-    first, second = (_ranks(column) for column in zip(*values, strict=True))
-    return 0.0 if len(set(second)) == 1 else statistics.correlation(first, second)
-
-
-def _ranks(values: tuple[float, ...]) -> list[float]:
-    in_order = sorted(values)
-    return [in_order.index(value) + (in_order.count(value) - 1) / 2 for value in values]
-
-
-def _split(run: Run) -> str:
+def split_of(run: Run) -> str:
+    """How tables name a run's split."""
     return "random" if run.split == "random" else "unseen speakers"
 
 
 def _row(group: list[Result], everything: list[Result]) -> Row:
-    run, split = group[0].run, _split(group[0].run)
+    run, split = group[0].run, split_of(group[0].run)
     same = [
         other
         for other in everything
@@ -132,11 +132,12 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
         if same and run.system != "archetype":
             baselines[name]["archetype"] = statistics.mean(result.scores[name] for result in same)
     options = {} if run.alpha is None else {"alpha": run.alpha}
-    sounds = {"many-to-one": "fsdd", "one-to-one-scd": "speech_commands"}.get(run.pairing, "")
-    paper = published(run.system, options, sounds, split, "accuracy")
+    sounds = "speech_commands" if run.pairing == "one-to-one-scd" else "fsdd"
+    how = run.pairing.removesuffix("-scd")
+    paper = published(run.system, options, sounds, how, split, "accuracy")
     other_data = None
-    if (run.pairing, split) == ("one-to-one", "random"):
-        other_data = published(run.system, options, "speech_commands", "random", "accuracy")
+    if run.pairing == "one-to-one":
+        other_data = published(run.system, options, "speech_commands", how, split, "accuracy")
     return Row(
         title=run.title,
         system=run.system,
@@ -145,10 +146,12 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
         split=split,
         scores={name: _value([result.scores[name] for result in group]) for name in METRICS},
         baselines=baselines,
+        error=group[0].error if len(group) == 1 else None,
         published=paper,
         published_elsewhere=other_data,
     )
 
 
 def _value(values: list[float]) -> Value:
-    return Value(statistics.mean(values), min(values), max(values), len(values))
+    known = [value for value in values if math.isfinite(value)] or [math.nan]
+    return Value(statistics.mean(known), min(known), max(known), len(values))

@@ -11,12 +11,12 @@ from typing import Any
 from soundsight.evaluation import trial
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.evaluation.networks import load_judge, load_pipeline
-from soundsight.folder import read_folder
+from soundsight.folder import read_folder, resolve
 from soundsight.reproduction.folder import read_json, write_json
 from soundsight.reproduction.plan import Run
 from soundsight.reproduction.results import Result, result_of
 from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
-from soundsight.training.claim import claim
+from soundsight.training.claim import check
 from soundsight.training.trainer import Progress, train
 from soundsight.training.weights import load_system
 
@@ -25,7 +25,8 @@ __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
 # Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
 DRAWS = {"many-to-one": 1, "one-to-one": 20, "one-to-one-scd": 4}
 _CURVE_DRAWS = 20
-_EVALUATION_SEED = 0
+_EVALUATION = 2
+"""Version of what is computed; one more for each change of a number that stays by its name."""
 # Relative cost of a step, and of an evaluation in steps of AIVAE; for the estimate of the time that is left.
 _COST = {"archetype": 0.3, "aivae": 1.0, "aivaegan": 3.5}
 _EVALUATION_COST = 60.0
@@ -60,9 +61,14 @@ class Work:
 
 
 def is_finished(work: Work) -> bool:
-    """Whether the run is trained, for as many epochs as it should."""
+    """Whether the run is trained, for as many epochs as it should.
+
+    Raises:
+        RecipeError: The folder holds another training.
+    """
     if not (work.folder / "config.json").is_file():
         return False
+    check(work.folder, work.run.recipe(work.settings))
     trained = read_folder(work.folder).training.get("recipe", {}).get("train", {}).get("epochs", 0)
     return bool(trained >= work.run.recipe(work.settings).train.epochs)
 
@@ -81,7 +87,6 @@ def ensure(work: Work, root: Path, watch: Callable[[float], None]) -> None:
     """
     recipe = work.run.recipe(work.settings)
     if is_finished(work):
-        claim(work.folder, recipe, resume=True)  # refuses a run of another recipe
         return
 
     def tell(progress: Progress) -> None:
@@ -98,15 +103,15 @@ def evaluated(work: Work, path: Path, root: Path) -> Result:
         path: File that keeps the evaluation.
         root: Folder of the data sets.
     """
-    draws, weights = DRAWS[work.run.pairing], read_folder(work.folder).weights
-    kept = read_json(path)
-    if _fits(kept, draws, weights):
+    draws, seed = DRAWS[work.run.pairing], work.run.seed
+    key, kept = _key(work, draws=draws, seed=seed), read_json(path)
+    if _fits(kept, key):
         try:
             return result_of(work.run, kept["report"])
-        except (KeyError, TypeError, ValueError):  # of an older version
+        except (KeyError, TypeError, ValueError, AttributeError):  # damaged
             pass
-    report = evaluate(work.folder, seed=_EVALUATION_SEED, draws=draws, data=root).to_json()
-    write_json(path, {"draws": draws, "weights": weights, "report": report})
+    report = evaluate(work.folder, seed=seed, draws=draws, data=root).to_json()
+    write_json(path, {"key": key, "report": report})
     return result_of(work.run, report)
 
 
@@ -119,15 +124,15 @@ def curve(work: Work, path: Path, root: Path, *, step: int) -> Curve:
         root: Folder of the data sets.
         step: Distance between the values of k.
     """
-    weights = read_folder(work.folder).weights
-    kept = read_json(path)
-    if _fits(kept, step, weights):
+    seed = work.run.seed
+    key, kept = _key(work, draws=_CURVE_DRAWS, seed=seed, step=step), read_json(path)
+    if _fits(kept, key):
         try:
             return curve_of(kept["curve"])
         except (KeyError, TypeError, AttributeError):
             pass
     model, module = load_system(work.folder)
-    tested = trial.load_trial(model, load_pipeline(model), None, _EVALUATION_SEED, root, 1)
+    tested = trial.load_trial(model, load_pipeline(model), None, seed, root, 1)
     shape = (model.image.channels, model.image.height, model.image.width)
     found = zeroing(
         module,
@@ -136,11 +141,17 @@ def curve(work: Work, path: Path, root: Path, *, step: int) -> Curve:
         tested.sounds.sounds.labels[tested.sounds.split.test],
         num_zeroed=range(0, model.latent_size + 1, step),
         num_draws=_CURVE_DRAWS,
-        seed=_EVALUATION_SEED,
+        seed=seed,
     )
-    write_json(path, {"draws": step, "weights": weights, "curve": asdict(found)})
+    write_json(path, {"key": key, "curve": asdict(found)})
     return found
 
 
-def _fits(kept: Any, draws: int, weights: dict[str, str] | Any) -> bool:
-    return isinstance(kept, dict) and kept.get("draws") == draws and kept.get("weights") == dict(weights)
+def _key(work: Work, **options: int) -> dict[str, Any]:
+    """All that a number depends on but the data."""
+    judges = {name: dict(read_folder(resolve(name)).weights) for name in ("lenet5", "alignment")}
+    return {"version": _EVALUATION, **options, "weights": dict(read_folder(work.folder).weights), "judges": judges}
+
+
+def _fits(kept: Any, key: dict[str, Any]) -> bool:
+    return isinstance(kept, dict) and kept.get("key") == key

@@ -10,7 +10,7 @@ from soundsight.config import Recipe, parse_recipe
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
 
-__all__ = ["claim"]
+__all__ = ["check", "claim"]
 
 
 def claim(out: Path, recipe: Recipe, resume: bool) -> None:
@@ -28,19 +28,29 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
     if (out / "config.json").is_file() or (out / "state").is_dir():
         if not resume:
             raise RecipeError(f"{out} holds a training already: add --resume to go on, or choose another --out")
-        try:
-            # Keys that did not exist when the training was begun are at their defaults.
-            theirs = parse_recipe(json.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
-        except (OSError, ValueError, RecipeError) as error:
-            raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
-        if (key := _first_difference(_lengthened(theirs, recipe), ours)) is not None:
-            what = f"'{key}'" if key else "recipe"
-            raise RecipeError(f"{out} was trained with another {what}: resume with the same, or choose another --out")
+        check(out, recipe)
     try:
         out.mkdir(parents=True, exist_ok=True)
         replace_file(path, (json.dumps(ours, indent=2) + "\n").encode())
     except OSError as error:
         raise OutputError(f"cannot write to {out}: {error.strerror}") from error
+
+
+def check(out: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a training by another recipe; nothing is written.
+
+    Raises:
+        RecipeError: Its recipe differs, or cannot be read.
+    """
+    path, ours = out / "recipe.json", recipe.model_dump(mode="json")
+    try:
+        # Keys that did not exist when the training was begun are at their defaults.
+        theirs = parse_recipe(json.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
+    except (OSError, ValueError, RecipeError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
+    if (key := _first_difference(_lengthened(theirs, recipe), ours)) is not None:
+        what = f"'{key}'" if key else "recipe"
+        raise RecipeError(f"{out} was trained with another {what}: resume with the same, or choose another --out")
 
 
 def _lengthened(theirs: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
