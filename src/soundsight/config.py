@@ -113,6 +113,8 @@ class Optimizer(Strict):
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     """``cosine`` falls from ``lr`` to 0 over the whole training."""
+    warmup_steps: NonNegativeInt = 0
+    """Steps over which the rate first rises from next to nothing."""
 
 
 class TrainConfig(Strict):

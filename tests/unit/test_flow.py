@@ -20,7 +20,7 @@ from soundsight.models.unet import UNet, sinusoids
 
 def system(**options: Any) -> flow.System:
     torch.manual_seed(0)
-    small = {"widths": (8, 16), "steering_size": 16, "listener_widths": (4, 4, 4, 4)}
+    small = {"widths": (8, 16), "steering_size": 16, "listener_widths": (4, 4, 4, 4), "shortcuts_after": 0}
     return flow.System(flow.Config(**(small | options)))
 
 
@@ -81,13 +81,73 @@ def test_a_share_of_the_labels_is_left_out():
     assert float((told == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
 
 
-def test_steps_begin_at_multiples_of_their_length_and_end_within_the_path():
+def test_steps_end_within_the_path_and_every_other_begins_at_a_multiple_of_its_length():
     torch.manual_seed(0)
-    time, length = flow._draw_steps(5000)
-    assert set(length.tolist()) == {1, 0.5, 0.25, 0.125, 0.0625, 0.03125}
-    assert torch.equal(time / length, (time / length).round())
+    time, length = flow._draw_steps(20_000)
     assert float((time - length).min()) == 0
     assert float(time.max()) == 1
+    regular, anywhere = time[::2] / length[::2], (time / length)[1::2][length[1::2] < 1]
+    assert torch.equal(regular, regular.round())
+    assert (anywhere != anywhere.round()).float().mean() > 0.99
+    shares = {value: float((length == value).float().mean()) for value in (1, 0.5, 0.25, 0.125, 0.0625, 0.03125)}
+    assert sum(shares.values()) == pytest.approx(1), "there are no others"
+    assert max(shares, key=shares.__getitem__) == 0.25, "four steps are what is used"
+    assert min(shares.values()) > 0.04
+
+
+def test_a_step_is_told_as_the_longest_that_was_trained_and_is_no_longer():
+    for length, told in (
+        (1, 1),
+        (0.5, 0.5),
+        (1 / 3, 0.25),
+        (0.2, 0.125),
+        (1 / 32, 1 / 32),
+        (0.02, 0),
+        (0, 0),
+        (-0.5, 0),
+    ):
+        assert flow._trained(torch.tensor([length])).tolist() == [told]
+
+
+def test_fifty_steps_are_the_plain_flow():
+    _, painter = paint(lambda x, *_: x, steps=50)
+    assert {float(length[0]) for _, _, length, _ in painter.told} == {0.0}
+    _, painter = paint(lambda x, *_: x, steps=3)
+    assert {float(length[0]) for _, _, length, _ in painter.told} == {0.25}
+
+
+def test_targets_change_no_statistics_and_none_depends_on_the_others():
+    made = system()
+    made.train()
+    mixed, label = torch.randn(6, 1, 28, 28), torch.eye(10)[:6]
+    time, length = torch.full((6,), 0.5), torch.full((6,), 0.25)
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    whole = made._two_halves(mixed, time, length, label)
+    alone = made._two_halves(mixed[:1], time[:1], length[:1], label[:1])
+    torch.testing.assert_close(whole[:1], alone)
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+    assert made.painter.training
+
+
+def test_targets_are_those_of_the_averaged_weights():
+    made, other = system(), system()
+    other.load_state_dict(made.state_dict())
+    for parameter in other.painter.parameters():
+        parameter.data.mul_(1.5)
+    mixed, label = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
+    time, length = torch.full((2,), 0.5), torch.full((2,), 0.25)
+    names, own = list(made.state_dict()), made._two_halves(mixed, time, length, label)
+    made.follow(other.eval())
+    assert torch.equal(made._two_halves(mixed, time, length, label), other._two_halves(mixed, time, length, label))
+    assert not torch.allclose(made._two_halves(mixed, time, length, label), own)
+    assert list(made.state_dict()) == names, "the average is no part of the model"
+    assert len(list(made.parameters())) == len(list(other.parameters()))
+
+
+def test_a_flow_that_knows_nothing_yet_trains_no_long_steps():
+    made = system(shortcuts=0.5, shortcuts_after=3)
+    assert set(made.losses("flow", batch(), 2)) == {"noise_prediction", "heard"}
+    assert set(made.losses("flow", batch(), 3)) == {"noise_prediction", "shortcut", "heard"}
 
 
 def test_a_long_step_goes_where_two_of_half_its_length_go():
@@ -112,11 +172,13 @@ def test_a_long_step_goes_where_two_of_half_its_length_go():
 
 def test_a_share_of_the_pictures_trains_long_steps():
     made, painter = with_painter(lambda x, *_: x, shortcuts=0.25, unlabelled=0.0)
-    losses = made.losses("flow", batch(16), 0)
-    _, time, length, _ = painter.told[-1]
+    given = batch(16)
+    losses = made.losses("flow", given, 0)
+    _, _, length, _ = painter.told[-1]
     assert (length[:4] > 0).all()
     assert torch.equal(length[4:], torch.zeros(12))
-    assert torch.equal(time[:4] / length[:4], (time[:4] / length[:4]).round())
+    assert torch.equal(given["made"][:4], given["image"][:4]), "a long step's answer is no picture"
+    assert not torch.equal(given["made"][4:], given["image"][4:])
     assert set(losses) == {"noise_prediction", "shortcut", "heard"}
 
 

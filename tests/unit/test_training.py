@@ -21,7 +21,7 @@ from soundsight.folder import read_folder
 from soundsight.models import cvae
 from soundsight.training import trainer
 from soundsight.training.trainer import train
-from training_sets import Toy, recipe_for, register, small_root
+from training_sets import NoOptions, Toy, recipe_for, register, small_root
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,37 @@ def test_every_step_has_the_learning_rate_of_its_schedule(drift, root, tmp_path,
     assert float(weights(tmp_path / "out")["weight"]) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_weight_decay_is_decoupled(drift, root, tmp_path):
-    tables = {"train": {"epochs": 1, "optimizer": {"default": {"lr": 0.01, "weight_decay": 0.5}}}}
+def test_a_rate_rises_first_where_it_is_told_to(drift, root, tmp_path):
+    tables = {"train": {"epochs": 1, "optimizer": {"default": {"lr": 0.01, "warmup_steps": 3}}}}
     train(recipe_for("drift", data={"sounds": None}, **tables), tmp_path / "out", root=root)
+    wanted = 1 - 0.01 * (0.25 + 0.5 + 0.75 + 1 + 1 + 1)
+    assert float(weights(tmp_path / "out")["weight"]) == pytest.approx(wanted, abs=1e-5)
+
+
+class Slope(Toy):
+    """A matrix and a bias, each with a gradient of 1."""
+
+    def __init__(self, config: NoOptions, num_labels: int) -> None:
+        super().__init__(config, num_labels)
+        self.weight = torch.nn.Parameter(torch.ones(1, 1))
+        self.bias = torch.nn.Parameter(torch.ones(1))
+
+    def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        return {"height": self.weight.sum() + self.bias.sum()}
+
+
+def test_weight_decay_is_decoupled_and_leaves_biases_alone(monkeypatch, root, tmp_path):
+    register(monkeypatch, "slope", Slope)
+    tables = {"train": {"epochs": 1, "optimizer": {"default": {"lr": 0.01, "weight_decay": 0.5}}}}
+    recipe = recipe_for("slope", data={"sounds": None}, **tables)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "out", root=root, stop_after=4)
+    found = weights(train(recipe, tmp_path / "out", root=root, resume=True))
     wanted = 1.0
     for _ in range(6):
         wanted = wanted * (1 - 0.01 * 0.5) - 0.01
-    assert float(weights(tmp_path / "out")["weight"]) == pytest.approx(wanted, abs=1e-5)
+    assert float(found["weight"]) == pytest.approx(wanted, abs=1e-5)
+    assert float(found["bias"]) == pytest.approx(1 - 6 * 0.01, abs=1e-5)
 
 
 def test_the_average_is_what_is_saved(drift, root, tmp_path):

@@ -3,8 +3,8 @@
 A listener hears the word; a small U-Net, steered by what was heard, carries noise to a picture along the straight paths
 of rectified flow (Liu, Gong & Liu, *Flow Straight and Fast*, 2023) or a diffusion's (``losses.noise_prediction``).
 One network takes few steps as well as many: it is told the length of the step, and its long steps are trained to go
-where two of its own half as long go (Frans, Hafner, Levine & Abbeel, *One Step Diffusion via Shortcut Models*, 2024,
-equations 4 and 5).
+where two of half the length go, as the averaged weights see it (Frans, Hafner, Levine & Abbeel, *One Step Diffusion via
+Shortcut Models*, 2024, equations 4 and 5).
 
 As in the conditional VAE the sound reaches the painter as a distribution over labels, and in training the painter is
 given the pair's label. A share of the labels is left out, so that the same network also paints any digit, and the
@@ -20,7 +20,16 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 from torch.nn import functional
@@ -34,8 +43,8 @@ from soundsight.models.unet import UNet, sinusoids
 
 __all__ = ["Config", "System"]
 
-_NUM_LENGTHS = 6
-"""Steps are trained whose length is 1, ½, ¼ and so on; half of the shortest is the flow itself."""
+_LENGTHS = {1: 1, 1 / 2: 2, 1 / 4: 6, 1 / 8: 4, 1 / 16: 2, 1 / 32: 1}
+"""Lengths of the steps that are trained, and how often: four steps are what is used. Half the shortest is the flow."""
 _TIME_SIZE = 64
 _LAST_OF_EPSILON = 0.992
 """With epsilon the mixture's last moments before noise say nothing about the picture."""
@@ -47,8 +56,8 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     objective: Objective = "flow"
-    times: Sampling = "logit-normal"
-    """How often each time is trained."""
+    times: Sampling = "uniform"
+    """How often each time is trained. Few steps ask at both ends, which ``logit-normal`` hardly trains."""
     gamma: NonNegativeFloat = 0.0
     """Of the min-SNR weighting; 0 weighs all times alike."""
     widths: tuple[PositiveInt, ...] = (48, 96)
@@ -58,6 +67,8 @@ class Config(BaseModel):
     """Share of the pictures whose label is left out in training."""
     shortcuts: float = Field(default=0.25, ge=0, lt=1)
     """Share of the pictures that train long steps; 0 for a plain flow. For ``objective = "flow"`` only."""
+    shortcuts_after: NonNegativeInt = 1000
+    """Steps of training before any of them: a flow that knows nothing yet has nothing to teach."""
     steps: PositiveInt = 4
     """Steps in use."""
     guidance: NonNegativeFloat = 1.0
@@ -114,10 +125,15 @@ class System(nn.Module):
         # Divides the labels' logits where they are told as probabilities: below 1 is surer.
         self.listener.register_buffer("temperature", torch.ones(()))
         self.painter = Painter(config.widths, config.steering_size, num_labels)
+        self._followed: list[System] = []
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """All parameters: there is one phase."""
         return list(self.parameters())
+
+    def follow(self, average: System) -> None:
+        """Take the targets of long steps from averaged weights: those of one step are noisy teachers."""
+        self._followed = [average]  # in a list it is no part of this module
 
     def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         """Noise prediction, shortcuts, and the cross-entropy of what is heard; with a frozen painter the last alone.
@@ -126,7 +142,7 @@ class System(nn.Module):
             phase: Always ``"flow"``.
             batch: ``features`` (B, 48, 48) and ``image`` (B, 1, 28, 28), both in [0, 1], ``label`` (B,), ``noise``
                 (B, 784); ``outliers`` (O, 48, 48) where the data have them.
-            step: Not used.
+            step: Optimiser steps taken so far; the first ones train no long steps.
         """
         heard = self._hearing_loss(batch)
         if not any(parameter.requires_grad for parameter in self.painter.parameters()):
@@ -140,18 +156,20 @@ class System(nn.Module):
         length_B = torch.zeros(size, device=device)
         mixed_BCHW = noise_prediction.mix(image_BCHW, noise_BCHW, time_B, self.config.objective)
         wanted_BCHW = noise_prediction.target(image_BCHW, noise_BCHW, time_B, self.config.objective)
-        num_long = round(self.config.shortcuts * size)
+        num_long = round(self.config.shortcuts * size) if step >= self.config.shortcuts_after else 0
+        rows = slice(0, num_long)
         if num_long:
-            rows = slice(0, num_long)
             time_B[rows], length_B[rows] = (x.to(device) for x in _draw_steps(num_long))
             mixed_BCHW[rows] = noise_prediction.mix(image_BCHW[rows], noise_BCHW[rows], time_B[rows], "flow")
             wanted_BCHW[rows] = self._two_halves(mixed_BCHW[rows], time_B[rows], length_B[rows], label_BL[rows])
         answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL).float()
         seen_BCHW, _ = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_B, self.config.objective)
-        # What was painted without a label has nothing to do with the sound: the real picture stands in its place.
-        labelled_B = label_BL.sum(dim=1) > 0
+        # What was painted without a label has nothing to do with the sound, and a long step's answer is no picture: the
+        # real one stands in their place.
+        painted_B = label_BL.sum(dim=1) > 0
+        painted_B[rows] = False
         made_BCHW = (0.5 + 0.5 * seen_BCHW).clamp(0, 1)
-        batch["made"] = torch.where(labelled_B[:, None, None, None], made_BCHW, batch["image"])
+        batch["made"] = torch.where(painted_B[:, None, None, None], made_BCHW, batch["image"])
         error_B = (answer_BCHW - wanted_BCHW).square().flatten(1).mean(dim=1)
         weight_B = noise_prediction.weights(time_B, self.config.objective, self.config.gamma)
         losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size, "heard": heard}
@@ -173,10 +191,14 @@ class System(nn.Module):
         """The mean of the answers along two steps half as long (Frans et al., equation 4)."""
         half_B = length_B / 2
         # The shortest are the flow's own.
-        told_B = torch.where(length_B > 1.5 * 0.5 ** (_NUM_LENGTHS - 1), half_B, torch.zeros_like(half_B))
-        first_BCHW = self.painter(mixed_BCHW, time_B, told_B, label_BL).float()
+        told_B = torch.where(length_B > 1.5 * min(_LENGTHS), half_B, torch.zeros_like(half_B))
+        painter = self._followed[0].painter if self._followed else self.painter
+        learns = painter.training
+        painter.eval()  # a batch's own statistics would let one row's target depend on the others
+        first_BCHW = painter(mixed_BCHW, time_B, told_B, label_BL).float()
         there_BCHW = mixed_BCHW - half_B[:, None, None, None] * first_BCHW
-        second_BCHW = self.painter(there_BCHW, time_B - half_B, told_B, label_BL).float()
+        second_BCHW = painter(there_BCHW, time_B - half_B, told_B, label_BL).float()
+        painter.train(learns)
         mean_BCHW: Tensor = 0.5 * (first_BCHW + second_BCHW)
         return mean_BCHW
 
@@ -256,15 +278,17 @@ class System(nn.Module):
         if self.config.objective == "epsilon":
             times_S = times_S.clamp(max=_LAST_OF_EPSILON)
 
+        # Back to noise there are no shortcuts: they were not trained that way.
+        lengths_S = _trained(times_S[:-1] - times_S[1:]) if self.config.shortcuts else torch.zeros_like(times_S[1:])
+
         def advance(i: Tensor, mixed_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             now_1, then_1 = (torch.index_select(times_S, 0, k.reshape(1)) for k in (i, i + 1))
-            # Back to noise there are no shortcuts: they were not trained that way.
-            length_1 = (now_1 - then_1).clamp(min=0) if self.config.shortcuts else torch.zeros_like(now_1)
+            length_1 = torch.index_select(lengths_S, 0, i.reshape(1))
             picture_BCHW, seen_BCHW = self.see(mixed_BCHW, now_1, length_1, label_BL, weights_K)
             signal_1, level_1 = noise_prediction.levels(then_1, self.config.objective)
             return i + 1, signal_1 * picture_BCHW + level_1 * seen_BCHW
 
-        i = torch.zeros((), dtype=torch.int64)
+        i = torch.zeros((), dtype=torch.int64, device=times_S.device)
         if torch.compiler.is_exporting():  # one loop in the exported network, for any number of steps
             _, mixed_BCHW = while_loop(  # type: ignore[no-untyped-call]
                 lambda i, _: i < len(times_S) - 1, advance, (i, mixed_BCHW)
@@ -295,7 +319,19 @@ class System(nn.Module):
 
 
 def _draw_steps(num: int) -> tuple[Tensor, Tensor]:
-    """Times at which steps begin and their lengths 2^−k, (num,) each; a step begins at a multiple of its length."""
-    length_B = 0.5 ** torch.randint(_NUM_LENGTHS, (num,)).float()
-    time_B = length_B * (1 + torch.floor(torch.rand(num) / length_B))
-    return time_B, length_B
+    """Times at which steps begin and their lengths 2^−k, (num,) each.
+
+    Every other begins at a multiple of its length, as in use with 4 or 8 steps; the others anywhere, as with 3 or 5.
+    """
+    lengths_K, shares_K = torch.tensor(list(_LENGTHS)), torch.tensor(list(_LENGTHS.values())).float()
+    length_B = lengths_K[torch.multinomial(shares_K, num, replacement=True)]
+    along_B = torch.rand(num)
+    regular_B = length_B * (1 + torch.floor(along_B / length_B))
+    anywhere_B = length_B + (1 - length_B) * along_B
+    return torch.where(torch.arange(num) % 2 == 0, regular_B, anywhere_B), length_B
+
+
+def _trained(length_S: Tensor) -> Tensor:
+    """For each step (S,) the longest that was trained and is no longer; 0, the flow itself, below all of them."""
+    lengths_K1 = torch.tensor(list(_LENGTHS), device=length_S.device)[:, None]
+    return (lengths_K1 * (lengths_K1 <= length_S + 1e-6)).amax(dim=0)

@@ -3,8 +3,8 @@
 The plan is Ho, Jain & Abbeel's (2020, appendix B) made small for a CPU: pictures enter as 2×2 patches, so that the
 finest level works at half their size; one residual block a level and side; no attention. What steers it scales and
 shifts each block (Dhariwal & Nichol, *Diffusion Models Beat GANs on Image Synthesis*, 2021, equation 7). Batch norm in
-place of group norm: it costs nothing once it is exported, and as every batch holds all times its statistics are those
-of use.
+place of group norm: it costs nothing once it is exported. Every batch holds all times, and its statistics are averaged
+over many batches, so that they are those of use.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 __all__ = ["UNet", "sinusoids"]
+
+_MOMENTUM = 0.03
 
 
 class UNet(nn.Module):
@@ -63,10 +65,10 @@ class Block(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, steering_size: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-        self.first_norm = nn.BatchNorm2d(channels_out)
+        self.first_norm = nn.BatchNorm2d(channels_out, momentum=_MOMENTUM)
         self.steer = nn.Linear(steering_size, 2 * channels_out)
         self.second = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.second_norm = nn.BatchNorm2d(channels_out)
+        self.second_norm = nn.BatchNorm2d(channels_out, momentum=_MOMENTUM)
         self.shortcut = nn.Conv2d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
 
     def forward(self, hidden_BCHW: Tensor, steering_BE: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class System(Protocol):
         image_shape: (C, H, W).
 
     A system that says how sure it is of what it hears may have ``calibrate(features, labels)``, which the trainer calls
-    at the end with speakers that were not trained on, and names the part that it changes in ``calibrated``.
+    at the end with speakers that were not trained on, and names the part that it changes in ``calibrated``. One that
+    learns from its own averaged weights may have ``follow(average)``, which is given them once.
     """
 
     phases: tuple[str, ...]

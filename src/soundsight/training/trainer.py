@@ -127,6 +127,9 @@ class _Run:
         if recipe.consistency is not None:
             self.consistency = Consistency(recipe.consistency, all_options(recipe.features), self.accelerator.device)
         self.average = Average(self.module, recipe.train.ema) if recipe.train.ema else None
+        follow: Any = getattr(self.module, "follow", None)
+        if self.average is not None and follow is not None:
+            follow(self.average.module)
         self.optimizers = {
             phase: _adam(self.frozen.trained(self.system, phase), recipe.train.optimizer_of(phase))
             for phase in self.system.phases
@@ -285,16 +288,23 @@ def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter])
 
 
 def _adam(parameters: list[nn.Parameter], options: Optimizer) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay, its update fused into one pass over the weights."""
-    return torch.optim.AdamW(
-        parameters, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True
-    )
+    """Adam with decoupled weight decay, its update fused into one pass over the weights.
+
+    Biases and the gains of norms do not decay: they are scales, not weights of many inputs.
+    """
+    groups: list[dict[str, Any]] = [{"params": parameters}]
+    if options.weight_decay:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True)
 
 
 def _learning_rate(options: Optimizer, step: int, num_steps: int) -> float:
-    if options.schedule == "cosine":
-        return options.lr * 0.5 * (1 + math.cos(math.pi * step / num_steps))
-    return options.lr
+    rising = min(1.0, (step + 1) / (options.warmup_steps + 1))
+    falling = 0.5 * (1 + math.cos(math.pi * step / num_steps)) if options.schedule == "cosine" else 1.0
+    return options.lr * rising * falling
 
 
 def _accelerator(out: Path) -> Accelerator:
