@@ -105,6 +105,15 @@ def test_batch_norm_of_a_frozen_part_does_not_learn(root, tmp_path):
     )
 
 
+def test_an_adversary_can_stay_as_it_is(root, tmp_path):
+    gan = train(recipe_for("aivaegan", train=TRAIN), tmp_path / "gan", root=root)
+    frozen = {"model": str(gan), "parts": ["discriminator"]}
+    out = train(recipe_for("aivaegan", train=TRAIN | {"seed": 3}, frozen=frozen), tmp_path / "out", root=root)
+    theirs, ours = (load_file(folder / "model.safetensors") for folder in (gan, out))
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs if name.startswith("discriminator."))
+    assert not torch.equal(theirs["decoder.body.0.weight"], ours["decoder.body.0.weight"])
+
+
 @pytest.mark.parametrize(
     ("tables", "error", "match"),
     [
@@ -141,5 +150,5 @@ def test_another_system_is_refused(root, painted, tmp_path):
 def test_a_teacher_of_pictures_needs_one_who_learns_to_paint(root, painted, tmp_path):
     small = {"listener_widths": [4, 4, 4, 4], "embedding_size": 8}
     teacher = train(recipe_for("alignment", model=small), tmp_path / "teacher", root=root)
-    with pytest.raises(RecipeError, match=r"what makes them is among 'frozen\.parts'"):
+    with pytest.raises(RecipeError, match=r"what makes the pictures is among 'frozen\.parts'"):
         train(listener_of(painted, consistency={"model": str(teacher)}), tmp_path / "out", root=root)

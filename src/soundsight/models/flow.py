@@ -109,9 +109,9 @@ class Painter(nn.Module):
 
 
 class System(nn.Module):
-    """The flow as a trainable system: one phase."""
+    """The flow as a trainable system: its listener and its painter have nothing in common but the label."""
 
-    phases = ("flow",)
+    phases = ("listener", "painter")
     features_shape = (48, 48)
     image_shape = (1, 28, 28)
     latent_size = 28 * 28
@@ -128,25 +128,25 @@ class System(nn.Module):
         self._followed: list[System] = []
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
-        """All parameters: there is one phase."""
-        return list(self.parameters())
+        """The listener's or the painter's."""
+        return list((self.listener if phase == "listener" else self.painter).parameters())
 
     def follow(self, average: System) -> None:
         """Take the targets of long steps from averaged weights: those of one step are noisy teachers."""
         self._followed = [average]  # in a list it is no part of this module
 
     def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        """Noise prediction, shortcuts, and the cross-entropy of what is heard; with a frozen painter the last alone.
+        """The cross-entropy of what is heard; or noise prediction and shortcuts.
 
         Args:
-            phase: Always ``"flow"``.
+            phase: ``"listener"`` or ``"painter"``.
             batch: ``features`` (B, 48, 48) and ``image`` (B, 1, 28, 28), both in [0, 1], ``label`` (B,), ``noise``
                 (B, 784); ``outliers`` (O, 48, 48) where the data have them.
             step: Optimiser steps taken so far; the first ones train no long steps.
         """
-        heard = self._hearing_loss(batch)
-        if not any(parameter.requires_grad for parameter in self.painter.parameters()):
-            return {"heard": heard}
+        return {"heard": self._hearing_loss(batch)} if phase == "listener" else self._painting_losses(batch, step)
+
+    def _painting_losses(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         image_BCHW = 2 * batch["image"] - 1
         noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
         label_BL = functional.one_hot(batch["label"], self.num_labels).float()
@@ -172,7 +172,7 @@ class System(nn.Module):
         batch["made"] = torch.where(painted_B[:, None, None, None], made_BCHW, batch["image"])
         error_B = (answer_BCHW - wanted_BCHW).square().flatten(1).mean(dim=1)
         weight_B = noise_prediction.weights(time_B, self.config.objective, self.config.gamma)
-        losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size, "heard": heard}
+        losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size}
         if num_long:
             losses["shortcut"] = error_B[:num_long].sum() / size
         return losses

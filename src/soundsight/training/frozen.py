@@ -37,7 +37,7 @@ class Frozen:
         """Where the parts come from, for the model's config."""
         self.sources: list[dict[str, Any]] = []
         """The data that the parts were trained on, for the model's card."""
-        config = recipe.frozen
+        config, self._taught = recipe.frozen, recipe.consistency is not None
         if config is None:
             return
         folder, trained = load_system(Path(config.model))
@@ -51,17 +51,22 @@ class Frozen:
         self.facts = {"frozen": {"parts": list(config.parts), "weights": dict(folder.weights)}}
         self.sources = list(folder.card.get("data", []))
 
-    def trained(self, system: System, phase: str) -> list[nn.Parameter]:
-        """What is left for a phase to change.
+    def trained(self, system: System) -> dict[str, list[nn.Parameter]]:
+        """What is left for each phase to change; phases with nothing left are not run.
 
         Raises:
-            RecipeError: Nothing is.
+            RecipeError: There is nothing left at all, or a teacher of pictures and no phase that makes them.
         """
         kept = {id(parameter) for part in self._parts for parameter in part.parameters()}
-        parameters = [parameter for parameter in system.parameters_of(phase) if id(parameter) not in kept]
-        if not parameters:
-            raise RecipeError(f"recipe key 'frozen.parts' leaves the phase '{phase}' nothing to train")
-        return parameters
+        left = {
+            phase: [parameter for parameter in system.parameters_of(phase) if id(parameter) not in kept]
+            for phase in system.phases
+        }
+        if not any(left.values()):
+            raise RecipeError("recipe key 'frozen.parts' leaves nothing to train")
+        if self._taught and not left[system.phases[-1]]:
+            raise RecipeError("recipe key 'consistency': what makes the pictures is among 'frozen.parts'")
+        return {phase: parameters for phase, parameters in left.items() if parameters}
 
     def train_rest(self, module: nn.Module) -> None:
         """Training mode for all but the parts: batch norm, for one, learns in training mode without any gradient."""

@@ -43,7 +43,7 @@ def plan(recipe: Recipe) -> str:
     hears = all_options(recipe.features) if recipe.consistency else {}
     teacher = Consistency(recipe.consistency, hears, torch.device("cpu")) if recipe.consistency else None
     frozen.train_rest(module)
-    optimizers = {p: torch.optim.AdamW(frozen.trained(system, p), fused=True) for p in system.phases}
+    optimizers = {p: torch.optim.AdamW(left, fused=True) for p, left in frozen.trained(system).items()}
     times = []
     for step in range(_WARM_STEPS + _TIMED_STEPS):
         began = time.perf_counter()

@@ -131,8 +131,8 @@ class _Run:
         if self.average is not None and follow is not None:
             follow(self.average.module)
         self.optimizers = {
-            phase: _adam(self.frozen.trained(self.system, phase), recipe.train.optimizer_of(phase))
-            for phase in self.system.phases
+            phase: _adam(parameters, recipe.train.optimizer_of(phase))
+            for phase, parameters in self.frozen.trained(self.system).items()
         }
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
         if saved and saved.get("teacher") != self._teacher:
