@@ -76,7 +76,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
     Raises:
         SoundsightError: The value is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= int(value) <= high:
         raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
 
 

@@ -1,11 +1,14 @@
-"""Write a file whole or not at all."""
+"""Write a file whole or not at all, and know beforehand whether it can be."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["replace_file"]
+from soundsight.errors import OutputError
+
+__all__ = ["check_writable", "replace_file"]
 
 
 def replace_file(path: Path, data: bytes | memoryview) -> None:
@@ -20,6 +23,26 @@ def replace_file(path: Path, data: bytes | memoryview) -> None:
         with temporary.open("wb") as file:
             file.write(data)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # where nothing can be written there is nothing to take away
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # the file that was asked for, not ours
         raise
+
+
+def check_writable(folder: Path) -> None:
+    """See that a folder can be made and written to, before minutes are spent on what goes into it.
+
+    Nothing stays behind: the nearest folder that is there already gets a file for a moment.
+
+    Raises:
+        OutputError: It cannot.
+    """
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    probe = there / f".{os.getpid()}-probe.tmp"
+    try:
+        replace_file(probe, b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written to ({error.strerror})") from error

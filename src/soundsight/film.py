@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from soundsight.picture import to_pil
 __all__ = ["encode_gif", "encode_mp4"]
 
 UInt8 = NDArray[np.uint8]
+_FASTEST = 50.0
 
 
 def encode_gif(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, str | int]) -> bytes:
     """An animated GIF that repeats for ever.
 
-    GIF counts in hundredths of a second, and browsers slow down whatever is faster than 50 frames a second.
+    GIF counts in hundredths of a second, so that frames last longer and shorter by turns where that keeps the pace.
+    Browsers slow down whatever is faster than 50 frames a second: this is the most.
 
     Args:
         frames_THWC: (T, H, W, 1 or 3) uint8.
@@ -37,12 +40,18 @@ def encode_gif(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, s
         format="GIF",
         save_all=True,
         append_images=others,
-        duration=max(20, round(100 / frames_per_s) * 10),
+        duration=_durations_ms(len(frames_THWC), min(frames_per_s, _FASTEST)),
         loop=0,
         optimize=False,
         comment=json.dumps(dict(metadata)).encode(),
     )
     return buffer.getvalue()
+
+
+def _durations_ms(num_frames: int, frames_per_s: float) -> list[int]:
+    """How long each frame is shown: whole hundredths of a second that never fall behind."""
+    ends = [round(100 * i / frames_per_s) for i in range(num_frames + 1)]
+    return [10 * (end - start) for start, end in pairwise(ends)]
 
 
 def _few_levels(frame_HWC: UInt8) -> Image.Image:

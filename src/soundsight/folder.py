@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = [
     "FORMAT_VERSION",
     "ImageShape",
     "ModelFolder",
+    "check_free",
     "check_kind",
     "pretrained_names",
     "read_folder",
@@ -136,7 +137,7 @@ def write_folder(folder: ModelFolder, weights: Mapping[str, bytes | Path]) -> Mo
     """Save a model; the hashes are computed here.
 
     Every file is written under a temporary name and renamed when it is complete, ``config.json`` last. Other files in
-    the folder (the training's state, its metrics) stay; files of weights of the former model go.
+    the folder (the training's state, its metrics) stay; those weights that the former model's ``config.json`` names go.
 
     Args:
         folder: Its description; ``weights`` in it is ignored.
@@ -147,8 +148,10 @@ def write_folder(folder: ModelFolder, weights: Mapping[str, bytes | Path]) -> Mo
 
     Raises:
         ModelError: The description is not one that ``read_folder`` would accept.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or holds files that would be taken for weights of this model.
     """
+    check_free(folder.path, weights.keys())
+    former = _former_weights(folder.path)
     try:
         blobs = {name: data if isinstance(data, bytes) else data.read_bytes() for name, data in weights.items()}
         hashes = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
@@ -158,12 +161,45 @@ def write_folder(folder: ModelFolder, weights: Mapping[str, bytes | Path]) -> Mo
         for name, blob in blobs.items():
             replace_file(folder.path / name, blob)
         replace_file(folder.path / CONFIG, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
-        for entry in folder.path.iterdir():
-            if entry.suffix.lower() in WEIGHT_SUFFIXES and entry.name not in blobs:
-                entry.unlink()
+        for name in former - blobs.keys():
+            (folder.path / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder.path}: the model cannot be saved ({error.strerror})") from error
     return saved
+
+
+def _former_weights(path: Path) -> set[str]:
+    """Names of the files of the model that a folder holds so far."""
+    try:
+        config = json.loads((path / CONFIG).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return set()
+    named = config.get("weights") if isinstance(config, dict) else None
+    # Only what lies in the folder itself: a name from a file must not reach elsewhere.
+    return {name for name in named or () if isinstance(name, str) and name == Path(name).name}
+
+
+def _weight_files(path: Path) -> set[str]:
+    """Names of the files in a folder that look like weights."""
+    try:
+        return {entry.name for entry in path.iterdir() if entry.suffix.lower() in WEIGHT_SUFFIXES}
+    except OSError:  # there is no such folder yet; whether it can be made shows soon
+        return set()
+
+
+def check_free(path: Path, names: Collection[str]) -> None:
+    """Refuse a folder with files that would be taken for weights of a model that is written there.
+
+    Args:
+        path: The folder; it may not exist yet.
+        names: Files that the model will have.
+
+    Raises:
+        OutputError: There are such files, and the model that is there now does not name them.
+    """
+    foreign = sorted(_weight_files(path) - _former_weights(path) - set(names))
+    if foreign:
+        raise OutputError(f"{path}: holds {', '.join(foreign)}, which is not of the model; choose another folder")
 
 
 def _load_config(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from soundsight.errors import ModelError
 from soundsight.folder import check_kind, verify_weights
+from soundsight.runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from soundsight.manifest import ModelFolder
@@ -176,15 +177,13 @@ def open_session(folder: ModelFolder, threads: int) -> Any:
     Raises:
         ModelError: It is no network that runs here.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, too
     # Waiting threads sleep: files are worked on side by side, and a spinning thread takes a core from its neighbour.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    onnxruntime.disable_telemetry_events()
     try:
         return onnxruntime.InferenceSession(
             str(folder.path / WEIGHTS), sess_options=options, providers=["CPUExecutionProvider"]

@@ -14,7 +14,7 @@ from soundsight.audio import Clip
 from soundsight.errors import AudioError, ModelError
 from soundsight.folder import ModelFolder
 
-__all__ = ["Audio", "Hearing", "sound_name"]
+__all__ = ["Audio", "Hearing", "sound_name", "stem_of"]
 
 Audio: TypeAlias = str | Path | bytes | BinaryIO | tuple[Any, int] | Clip
 """A path, the bytes of a file, an open binary file, ``(samples, sample_rate_hz)`` or a ``Clip``."""
@@ -67,9 +67,11 @@ class Hearing:
         if isinstance(sound, Clip):
             sound = sound.samples, sound.sample_rate_hz
         if isinstance(sound, tuple):
-            if len(sound) != 2 or not isinstance(sound[1], int | np.integer):
-                raise AudioError("a tuple is taken as (samples, sample_rate_hz), and this one is something else")
-            return audio.from_array(sound[0], int(sound[1]), target_rate_hz=self.sample_rate_hz)
+            given: tuple[Any, ...] = sound
+            if len(given) != 2 or not isinstance(given[1], int | np.integer):
+                shown = ", ".join(type(item).__name__ for item in given)
+                raise AudioError(f"a tuple is (samples, sample_rate_hz) with a whole number of Hz, not ({shown})")
+            return audio.from_array(given[0], int(given[1]), target_rate_hz=self.sample_rate_hz)
         if not isinstance(sound, str | Path | bytes) and not hasattr(sound, "read"):
             kind = type(sound).__name__
             raise AudioError(f"a sound is a path, bytes, an open file, (samples, rate in Hz) or a Clip, not {kind}")
@@ -82,3 +84,8 @@ def sound_name(sound: Audio) -> str:
     if isinstance(sound, str) or isinstance(name, str):
         return Path(sound if isinstance(sound, str) else str(name)).name
     return "bytes" if isinstance(sound, bytes) else "samples"
+
+
+def stem_of(sounds: Sequence[Audio], between: str) -> str:
+    """What a file of several sounds is called, without a suffix."""
+    return between.join(Path(sound_name(sound)).stem for sound in sounds)[:200]

@@ -245,11 +245,13 @@ def grid(rows: Sequence[Sequence[UInt8]]) -> UInt8:
     return sheet
 
 
-def grid_shape(num_rows: int, num_columns: int, height: int, width: int) -> tuple[int, int]:
+def grid_shape(
+    num_rows: int, num_columns: int, height: int, width: int, suffix: Format | None = None
+) -> tuple[int, int]:
     """Height and width of a sheet of pictures.
 
     Raises:
-        OutputError: It would be too large to be of use.
+        OutputError: It would be too large to be of use, or for the format.
     """
     gap = _gap(height, width)
     shape = gap + num_rows * (height + gap), gap + num_columns * (width + gap)
@@ -258,7 +260,17 @@ def grid_shape(num_rows: int, num_columns: int, height: int, width: int) -> tupl
             f"a grid of {num_rows} rows by {num_columns} pictures has {shape[0] * shape[1] / 1e6:,.0f} million pixels; "
             f"expected at most {_MAX_GRID_PIXELS // 10**6} million: choose a smaller --size, or fewer sounds"
         )
+    if suffix is not None:
+        _check_sides(*shape, suffix)
     return shape
+
+
+def _check_sides(height: int, width: int, suffix: Format) -> None:
+    if max(height, width) > _MAX_SIDE[suffix]:
+        raise OutputError(
+            f"a picture of {width} by {height} pixels; {suffix} holds at most {_MAX_SIDE[suffix]} on a side: choose a "
+            "smaller --size, fewer pictures or another format"
+        )
 
 
 def _gap(height: int, width: int) -> int:
@@ -285,11 +297,8 @@ def encode(image_HWC: UInt8, suffix: Format, metadata: Mapping[str, str | int]) 
     Raises:
         OutputError: The picture is too large for the format.
     """
-    if max(image_HWC.shape) > _MAX_SIDE[suffix]:
-        raise OutputError(
-            f"a picture of {image_HWC.shape[1]} by {image_HWC.shape[0]} pixels; {suffix} holds at most "
-            f"{_MAX_SIDE[suffix]} on a side: choose a smaller --size or another --format"
-        )
+    height, width = image_HWC.shape[:2]
+    _check_sides(height, width, suffix)
     options = dict(_OPTIONS[suffix])
     if suffix == "png":
         options["pnginfo"] = _text_chunks(metadata)

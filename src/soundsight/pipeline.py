@@ -22,7 +22,7 @@ from soundsight.controls import check as check_controls
 from soundsight.errors import ImageError, SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
-from soundsight.hearing import Audio, Hearing, sound_name
+from soundsight.hearing import Audio, Hearing, sound_name, stem_of
 from soundsight.result import Heard, Pictures
 
 __all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Heard", "Pictures"]
@@ -186,7 +186,7 @@ class AudioToImage(Hearing):
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
         for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
-            repeated = np.broadcast_to(features_FN, (num_images, *features_FN.shape))
+            repeated = np.broadcast_to(features_FN, (int(num_images), *features_FN.shape))
             images = self._scale(self.generator(repeated, noise_MD, inputs), size)
             results.append(Pictures(images, int(seed), self.folder.name, name, heard=self._listen(features_FN)))
         return results
@@ -225,10 +225,10 @@ class AudioToImage(Hearing):
         features_SFN = np.concatenate([self.extract(self.hear(sound)) for sound in sounds])
         features_1FN, blend = self._blend(features_SFN, shares)
         noise_MD = self._noise(seed, num_images, controls)
-        repeated = np.broadcast_to(features_1FN, (num_images, *features_1FN.shape[1:]))
+        repeated = np.broadcast_to(features_1FN, (int(num_images), *features_1FN.shape[1:]))
         images = self._scale(self.generator(repeated, noise_MD, {**inputs_of(controls), **blend}), size)
         names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
-        return Pictures(images, int(seed), self.folder.name, names)
+        return Pictures(images, int(seed), self.folder.name, names, stem=stem_of(sounds, "+"))
 
     def morph(
         self,
@@ -265,13 +265,14 @@ class AudioToImage(Hearing):
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
         ends_2D = self._noise(seed, 2, controls)
         inputs, frames = inputs_of(controls), []
-        for place in np.linspace(0, 1, num_frames):
+        for place in np.linspace(0, 1, int(num_frames)):
             features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
             frames.append(
                 self.generator(features_1FN, turn(ends_2D[0], ends_2D[1], float(place))[None], {**inputs, **blend})
             )
         names = f"{sound_name(first)} to {sound_name(second)}"
-        return Pictures(self._scale(np.concatenate(frames), size), int(seed), self.folder.name, names)
+        images = self._scale(np.concatenate(frames), size)
+        return Pictures(images, int(seed), self.folder.name, names, stem=stem_of([first, second], "-to-"))
 
     def _blend(
         self, features_SFN: NDArray[np.float32], shares_S: NDArray[np.float64]
@@ -305,8 +306,8 @@ class AudioToImage(Hearing):
         if size is not None:
             check_whole("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
         shape = self.folder.image
-        side = size or max(shape.height, shape.width)
-        if num_images * shape.channels * side**2 > MAX_VALUES:
+        side = int(size or max(shape.height, shape.width))
+        if int(num_images) * shape.channels * side**2 > MAX_VALUES:
             raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
 
     def _noise(self, seed: int, num_images: int, controls: Controls) -> NDArray[np.float32]:
@@ -322,7 +323,8 @@ class AudioToImage(Hearing):
         try:
             status = path.stat()
         except (OSError, ValueError) as error:
-            raise ImageError(f"{path}: cannot be read ({error})") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ImageError(f"{path}: cannot be read ({reason})") from error
         key = str(path), status.st_mtime_ns, status.st_size
         last = self._last_style  # another thread may put its own in its place
         if last is None or last[0] != key:

@@ -65,6 +65,8 @@ class Pictures(Sequence["Image.Image"]):
     sound: str
     part: int = 0
     heard: Heard | None = None
+    stem: str = ""
+    """What files are named after, where that is not the sound's own name."""
 
     @property
     def images(self) -> list[Image.Image]:
@@ -112,9 +114,11 @@ class Pictures(Sequence["Image.Image"]):
             The files written.
 
         Raises:
-            OutputError: They cannot be written.
+            OutputError: They cannot be written, or there is no such format.
         """
-        names = self.file_names(Path(self.sound).stem, suffix)
+        if suffix not in picture.FORMATS:
+            raise OutputError(f"{suffix!r} is no format of pictures; choose one of {', '.join(picture.FORMATS)}")
+        names = self.file_names(self.stem or Path(self.sound).stem, suffix)
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             for i, name in enumerate(names):

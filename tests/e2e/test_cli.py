@@ -115,7 +115,8 @@ def test_completion() -> None:
     assert _complete("soundsight models ") == ["list", "show"]
     assert "--num-images" in _complete("soundsight generate --n")
     assert _complete("soundsight generate --format w") == ["webp"]
-    assert _complete("soundsight generate --model ") == pretrained_names()
+    assert _complete("soundsight generate --model ") == ["digits"]
+    assert _complete("soundsight rank --model ") == ["alignment"]
     assert _complete("soundsight models show ") == pretrained_names()
     assert _complete("soundsight train ") == complete_recipes("")
     assert "aivae-fsdd" in complete_recipes("aivae")

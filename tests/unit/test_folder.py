@@ -47,6 +47,34 @@ def test_saving_again_replaces_the_weights_and_keeps_the_rest(tmp_path: Path) ->
     assert read_folder(model).weights.keys() == {"model.safetensors"}
 
 
+@pytest.mark.parametrize("names", [["results.npz"], ["photo.bin", "other.pt", "measurements.data"]])
+def test_files_of_others_are_left_alone(tmp_path: Path, names: list[str]) -> None:
+    """Whatever looks like weights and is not of the former model: it is neither deleted nor taken into the model."""
+    model = tmp_path / "m"
+    for first in (True, False):
+        if not first:
+            write_folder(describe(model), {"model.onnx": b"1"})
+        model.mkdir(exist_ok=True)
+        for name in names:
+            (model / name).write_text("mine")
+        before = {path.name: path.read_bytes() for path in model.iterdir()}
+        with pytest.raises(OutputError, match=f"holds {', '.join(sorted(names))}, which is not of the model"):
+            write_folder(describe(model), {"model.onnx": b"2"})
+        assert {path.name: path.read_bytes() for path in model.iterdir()} == before
+        for name in names:
+            (model / name).unlink()
+
+
+def test_a_config_that_names_files_elsewhere_deletes_none(tmp_path: Path) -> None:
+    model, outside = tmp_path / "m", tmp_path / "outside.onnx"
+    write_folder(describe(model), {"model.onnx": b"1"})
+    outside.write_text("mine")
+    _edit(model, lambda config: config["weights"].update({"../outside.onnx": "0" * 64, str(outside): "0" * 64}))
+    write_folder(describe(model), {"model.safetensors": b"2"})
+    assert outside.read_text() == "mine"
+    assert not (model / "model.onnx").exists()
+
+
 def test_a_description_that_would_not_be_read_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="weights"):
         write_folder(describe(tmp_path / "m"), {"../model.onnx": b"1"})

@@ -19,7 +19,7 @@ from PIL import Image
 from onnx_models import generator_bytes, judge_bytes, write_generator, write_judge
 from soundsight import AudioToImage, Clip, Pictures, SoundsightError
 from soundsight.audio import condition, decode
-from soundsight.errors import AudioError, ModelError, UnknownNameError
+from soundsight.errors import AudioError, ModelError, OutputError, UnknownNameError
 from soundsight.features import logmel
 from soundsight.folder import ImageShape, write_folder
 from soundsight.manifest import ModelFolder
@@ -168,7 +168,8 @@ def test_numbers_out_of_range(pipe: AudioToImage, options: dict[str, Any], messa
     [
         (3, "a sound is a path"),
         (None, "a sound is a path"),
-        ((1, 2, 3), "a tuple is taken as"),
+        ((1, 2, 3), "not \\(int, int, int\\)"),
+        ((np.zeros(8000), 16000.5), "whole number of Hz"),
         ((np.zeros(8000), 8000), "silent"),
         (b"", "."),
         (b"RIFF", "."),
@@ -285,3 +286,33 @@ def test_the_package_is_lazy() -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert Pictures.__module__ == "soundsight.result"
+
+
+def test_numbers_of_numpy_are_numbers(pipe: AudioToImage) -> None:
+    sound = (np.sin(np.arange(8000) / 3), 8000)
+    assert len(pipe(sound, num_images=np.int8(2), size=np.int16(200), seed=np.uint64(3))) == 2  # type: ignore[call-overload]
+    with pytest.raises(SoundsightError, match="too much memory"):
+        pipe(sound, num_images=np.int32(256), size=np.int32(4096))  # type: ignore[call-overload]
+
+
+def test_pictures_of_several_sounds_have_names_of_files(pipe: AudioToImage, tmp_path: Path) -> None:
+    sounds = [str(tmp_path / f"{name}.wav") for name in ("seven", "one")]
+    for sound in sounds:
+        soundfile.write(sound, np.sin(np.arange(8000) / 3), 8000)
+    mixed = pipe.mix(sounds, [1, 2])
+    assert [path.name for path in mixed.save(tmp_path / "a")] == ["seven+one.png"]
+    assert mixed.sound == "0.33 seven.wav + 0.67 one.wav"
+    assert [path.name for path in pipe.morph(*sounds, num_frames=2).save(tmp_path / "b")] == [
+        "seven-to-one_0.png",
+        "seven-to-one_1.png",
+    ]
+    (path,) = pipe.mix(sounds * 40, [1] * 80).save(tmp_path / "c")
+    assert len(path.name) < 255
+
+
+@pytest.mark.parametrize("suffix", ["gif", ".png", ""])
+def test_what_is_no_format_is_refused_before_anything_is_made(pipe: AudioToImage, tmp_path: Path, suffix: str) -> None:
+    pictures = pipe((np.sin(np.arange(8000) / 3), 8000))
+    with pytest.raises(OutputError, match="choose one of png, webp, jpg, npy"):
+        pictures.save(tmp_path / "new", suffix)  # type: ignore[arg-type]
+    assert not (tmp_path / "new").exists()

@@ -66,8 +66,9 @@ def _open_file(path: Path, name: str) -> io.FileIO:
         # Looked at before it is opened: opening a pipe would wait for its other end.
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise AudioError(f"{name}: {kind}; expected a sound file (a pipe can be given as standard input, '-')")
+            if stat.S_ISDIR(status.st_mode):
+                raise AudioError(f"{name}: a folder; expected a sound file")
+            raise AudioError(f"{name}: a pipe or a device; expected a sound file ('generate -' reads standard input)")
         if status.st_size == 0:
             raise AudioError(f"{name}: empty, 0 bytes; expected a sound")
         return io.FileIO(path)

@@ -165,13 +165,13 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
         message = str(error).removeprefix("the given bytes: ").removeprefix("bytes: ")
         return Outcome(source, error=f"stdin: {message}" if source.path is None else message)
     except OSError as error:
-        where = error.filename2 or error.filename or settings.out
+        where = error.filename or settings.out
         if error.errno in _ABOUT_ONE_NAME:
             return Outcome(source, error=f"{source.given}: its picture cannot be written ({error.strerror})")
         raise OutputError(f"{where}: cannot be written ({error.strerror})") from error
     milliseconds = (time.perf_counter() - start) * 1000
     if strange and not files and not kept:
-        return Outcome(source, error=strange[0], milliseconds=milliseconds)
+        return Outcome(source, error="; ".join(strange), milliseconds=milliseconds)
     return Outcome(source, files, kept, milliseconds, strange=tuple(strange))
 
 
@@ -195,7 +195,7 @@ def _write_all(parts: Iterable[Pictures], source: Source, name: PurePath, settin
         if settings.is_file and pictures.part:
             raise AudioError(
                 f"{source.given}: several utterances in it make several pictures, and {settings.out} is one file; "
-                f"name a folder, or add --grid or --no-split"
+                f"name a folder, or add {'' if settings.suffix == 'npy' else '--grid or '}--no-split"
             )
         for index, file_name in enumerate(pictures.file_names(name.name, settings.suffix)):
             path = settings.out if settings.is_file else settings.out / name.parent / file_name

@@ -61,7 +61,9 @@ def collect(arguments: Sequence[str]) -> list[Source]:
     sources: list[Source] = []
     for argument in arguments:
         path = Path(argument)
-        if argument == "-":
+        if not argument:
+            sources.append(Source("''", path, error="'': no name of a file"))
+        elif argument == "-":
             sources.append(Source("stdin", None))
         elif os.path.isdir(argument):  # noqa: PTH112 - Path.is_dir() raises on some names, os.path does not
             found = list(_search(path))

@@ -7,7 +7,7 @@ table ``COMMANDS`` below. A command module holds ``app``, a Typer with one comma
     import typer
     from soundsight.cli import complete_models, examples
 
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
     @app.command(epilog=examples("soundsight export runs/aivae -o aivae.onnx"))
     def export(model: Annotated[str, typer.Argument(metavar="MODEL", autocompletion=complete_models)]) -> None:
@@ -17,7 +17,8 @@ table ``COMMANDS`` below. A command module holds ``app``, a Typer with one comma
         \"\"\"
         from soundsight.export import to_onnx  # heavy imports inside the function: --help and completion stay fast
 
-For a group: ``app = typer.Typer(add_completion=False, no_args_is_help=True, help="Same line as in COMMANDS.")``.
+For a group add ``no_args_is_help=True, help="Same line as in COMMANDS."``. Help is plain text, without boxes: a screen
+reader reads it line by line, and in a narrow terminal nothing is cut off.
 
 Rules: the result goes to stdout (``show``, or rich where it is a table), everything said on the way to stderr
 (``say``). Mistakes are raised as ``SoundsightError``; ``main`` prints them as one line and returns 2. A command that
@@ -33,7 +34,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-__all__ = ["COMMANDS", "complete_models", "complete_recipes", "examples", "fail", "main", "say", "show"]
+__all__ = [
+    "COMMANDS",
+    "complete_alignments",
+    "complete_generators",
+    "complete_models",
+    "complete_recipes",
+    "examples",
+    "fail",
+    "main",
+    "say",
+    "show",
+]
 
 # Name of the module, and its one line in `soundsight --help` (kept here, so that help imports no command).
 COMMANDS = {
@@ -59,8 +71,11 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         0: done; 1: a part of a batch failed; 2: a mistake in what was given; 130: interrupted.
     """
-    from soundsight.errors import SoundsightError
-
+    _open_streams()
+    try:
+        from soundsight.errors import SoundsightError
+    except (ImportError, KeyboardInterrupt) as error:  # interrupted while a library was being loaded
+        return _interrupted(error)
     try:
         code = _run(list(sys.argv[1:] if args is None else args))
         sys.stdout.flush()
@@ -68,6 +83,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return fail(str(error))
     except KeyboardInterrupt:
         return 130
+    except ImportError as error:
+        return _interrupted(error)
     except BrokenPipeError:
         _silence_stdout()
         return 1
@@ -76,6 +93,27 @@ def main(args: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return fail(f"{where}{error.strerror or error}")
     return code
+
+
+def _open_streams() -> None:
+    """A standard stream that the caller has closed is None: nothing can be read from it, and what is said is lost."""
+    import os
+
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _interrupted(error: BaseException) -> int:
+    """Exit code of Ctrl-C, which libraries that are being loaded turn into errors of their own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            return 130
+        cause = cause.__cause__ or cause.__context__
+    raise error
 
 
 def _run(args: list[str]) -> int:
@@ -151,6 +189,22 @@ def complete_models(incomplete: str) -> list[str]:
     from soundsight.folder import pretrained_names
 
     return [name for name in pretrained_names() if name.startswith(incomplete)]
+
+
+def complete_generators(incomplete: str) -> list[str]:
+    """As ``complete_models``, of those that make pictures of sounds."""
+    return _of_kind("generator", incomplete)
+
+
+def complete_alignments(incomplete: str) -> list[str]:
+    """As ``complete_models``, of spaces that sounds and pictures share."""
+    return _of_kind("alignment", incomplete)
+
+
+def _of_kind(kind: str, incomplete: str) -> list[str]:
+    from soundsight.folder import read_folder, resolve
+
+    return [name for name in complete_models(incomplete) if read_folder(resolve(name), verify=False).kind == kind]
 
 
 def complete_recipes(incomplete: str) -> list[str]:

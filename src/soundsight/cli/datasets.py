@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsight.cli import examples, say
+from soundsight.cli import examples, say, show
 from soundsight.errors import DatasetError
 
 if TYPE_CHECKING:
     from soundsight.datasets.check import Report
     from soundsight.datasets.info import DatasetInfo
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, prepare and check data sets.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List, prepare and check data sets."
+)
 
+_HERE = {"yes": "here", "no": "not here", "unfinished": "begun"}
 # Lines shown of a long list; --json has all of them.
 _SHOWN = 10
 
@@ -62,15 +65,9 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(caption=f"in {data_root()}", caption_justify="left")
-    for key in ("name", "kind", "title", "licence", "here"):
-        table.add_column(key, no_wrap=key != "title")
     for row in rows:
-        table.add_row(*(row[key] for key in ("name", "kind", "title", "licence", "here")))
-    Console(highlight=False).print(table)
+        show(f"{row['name']}: {row['kind']}s, {_HERE[row['here']]}; {row['title']}, {row['licence']}")
+    show(f"in {data_root()}")
 
 
 @app.command(
@@ -144,30 +141,28 @@ def _refuse(report: Report) -> None:
 
 
 def _show(report: Report) -> None:
-    """The report as a table on stdout."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, title=f"{report.name}: {report.folder}", title_justify="left")
-    table.add_row("items", str(report.num_items))
+    """The report on stdout, one fact a line."""
+    show(f"{report.name}: {report.folder}")
+    show(f"items: {report.num_items}")
     for what in ("classes", "speakers", "formats"):
         counts = getattr(report, what)
         shown = [f"{key} {count}" for key, count in list(counts.items())[: 2 * _SHOWN]]
         if counts:
             more = [f"… {len(counts)} in all"] if len(counts) > len(shown) else []
-            table.add_row(what, ", ".join(shown + more) if what != "formats" else "\n".join(shown + more))
+            show(f"{what}: {', '.join(shown + more)}")
     if report.durations_s:
-        table.add_row("seconds", ", ".join(f"{key} {value:.3f}" for key, value in report.durations_s.items()))
+        show(f"seconds: {', '.join(f'{key} {value:.3f}' for key, value in report.durations_s.items())}")
     for what in ("missing", "corrupt", "problems", "notes"):
-        table.add_row(what, _lines(getattr(report, what)))
-    table.add_row("duplicates", _lines(tuple(" = ".join(group) for group in report.duplicates)))
-    # Names of files are data: brackets in them are no markup.
-    Console(markup=False, highlight=False).print(table)
+        _list(what, getattr(report, what))
+    _list("duplicates", tuple(" = ".join(group) for group in report.duplicates))
 
 
-def _lines(lines: tuple[str, ...]) -> str:
-    more = [f"… {len(lines)} in all"] if len(lines) > _SHOWN else []
-    return "\n".join([*lines[:_SHOWN], *more]) or "none"
+def _list(what: str, lines: tuple[str, ...]) -> None:
+    show(f"{what}: {len(lines) or 'none'}")
+    for line in lines[:_SHOWN]:
+        show(f"  {line}")
+    if len(lines) > _SHOWN:
+        show(f"  and {len(lines) - _SHOWN} more")
 
 
 class _Bar:

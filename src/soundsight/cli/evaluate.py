@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from soundsight.cli import complete_models, examples
+from soundsight.cli import complete_models, examples, show
 from soundsight.errors import SoundsightError
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(
@@ -67,17 +67,16 @@ def evaluate(
     """
     import json
 
-    from rich.console import Console
-
     from soundsight.evaluation import files
     from soundsight.evaluation.evaluator import evaluate as run
     from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings
     from soundsight.evaluation.progress import bar
-    from soundsight.evaluation.table import show
+    from soundsight.evaluation.text import lines
+    from soundsight.files import check_writable
 
     if snr and not noise:
         raise SoundsightError("--snr says how loud --noise is; name the noise, too")
-    files.check_writable(out or Path("reports"))
+    check_writable(out or Path("reports"))
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     with bar() as watch:
         report = run(
@@ -99,5 +98,6 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
         return
-    show(report, Console())
-    typer.echo(f"report: {written[0]}")
+    for line in lines(report):
+        show(line)
+    show(f"report: {written[0]}")

@@ -9,7 +9,7 @@ import typer
 
 from soundsight.cli import examples, say
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(
@@ -51,9 +51,10 @@ def export(
     from soundsight.export.exporter import TOLERANCE
     from soundsight.folder import resolve
 
+    folder = resolve(str(model))
     if not as_json:
         say(f"converting {model}")
-    report = run(resolve(str(model)), out=out, sounds=sounds or None, data=data)
+    report = run(folder, out=out, sounds=sounds or None, data=data)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from soundsight.cli import complete_models, examples, mixture, say, show
+from soundsight.cli import complete_generators, examples, mixture, say, show
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.errors import OutputError, SoundsightError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from soundsight.picture import UInt8
     from soundsight.pipeline import AudioToImage
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _SUFFIXES = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg", ".npy": "npy"}
 # Pictures elsewhere; a folder of such a name is nobody's wish.
@@ -45,7 +45,8 @@ def generate(
         str, typer.Option("--out", "-o", metavar="OUT", help="Folder for the pictures, or a file such as seven.png.")
     ] = ".",
     model: Annotated[
-        str, typer.Option(metavar="NAME|FOLDER", autocompletion=complete_models, help="Model, by name or as a folder.")
+        str,
+        typer.Option(metavar="NAME|FOLDER", autocompletion=complete_generators, help="Model, by name or as a folder."),
     ] = "digits",
     num_images: Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="Pictures of each sound.")] = 1,
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed gives the same pictures.")] = 0,
@@ -70,33 +71,41 @@ def generate(
     ] = None,
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
-        typer.Option(help="Kind of file; npy is one array for each sound.", show_default="as OUT ends, or png"),
+        typer.Option(help="Kind of file; npy is an array for each sound or part.", show_default="as OUT ends, or png"),
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One sheet for all, a row for each sound.")] = False,
     mix: Annotated[
-        bool, typer.Option("--mix", help="One picture of all sounds together, each as FILE or FILE:WEIGHT.")
+        bool, typer.Option("--mix", help="One picture of all sounds, which are files here: FILE or FILE:WEIGHT.")
     ] = False,
     split: Annotated[bool, typer.Option(help="Cut long recordings at silences, one picture for each part.")] = True,
     strict: Annotated[
         bool, typer.Option("--strict", help="Make no picture of a sound that is nothing the model knows.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each file written.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON for each file written, or sound that failed.")
+    ] = False,
 ) -> None:
     """Turn sounds into pictures.
 
-    Pictures are named after their sound. Sounds that cannot be used are reported at the end and do not stop the rest.
-    Of a sound that is nothing the model knows there is a picture and a warning; it means nothing.
+    Pictures are named after their sound, and replace older ones of that name. Sounds that cannot be used are reported
+    at the end and do not stop the rest. Of a sound that is nothing the model knows there is a picture and a warning; it
+    means nothing.
 
     Exit code: 0, or 1 if some sounds could not be used, 2 if none could or something else is wrong.
     """
     if "-" in sounds and sys.stdin.isatty():
         raise SoundsightError("'-' reads a sound from standard input, and nothing is piped in")
+    if not out:
+        raise OutputError("--out is empty; name a folder, or a file such as seven.png")
     out_file, suffix = _target(Path(out), out.endswith("/"), format)
     _check_combination(out, suffix, out_file, grid, num_images)
     from soundsight.batch import Settings, collect, plan, run
+    from soundsight.files import check_writable
     from soundsight.picture import default_size
     from soundsight.pipeline import AudioToImage
 
+    if grid or mix:
+        check_writable(Path(out).parent if out_file else Path(out))
     weights: list[float] = []
     if mix:
         sounds, weights = mixture.parse(sounds)
@@ -126,6 +135,8 @@ def generate(
 
 def _target(out: Path, is_folder: bool, wanted: str | None) -> tuple[bool, Any]:
     """Whether OUT is a file, and the format: what OUT ends in must be what was asked for."""
+    if str(out) == "-":
+        raise OutputError("-: pictures go to files, not to standard output; name a folder, or a file such as seven.png")
     told = _SUFFIXES.get(out.suffix.lower())
     if out.suffix.lower() in _FOREIGN and not is_folder and not out.is_dir():
         raise OutputError(f"{out}: {out.suffix} is not written here; choose png, webp, jpg or npy, or name a folder")
@@ -183,7 +194,8 @@ class _Reporter:
 
             # Told as soon as it is known, before a folder of sounds has been worked on in vain.
             self._columns = max(self._columns, len(row))
-            grid_shape(len(self._sounds), self._columns, *row[0].shape[:2])
+            height, width = row[0].shape[:2]
+            grid_shape(len(self._sounds), self._columns, height, width, self._settings.suffix)
         return row
 
     def write_grid(self, rows: list[list[UInt8]], path: Path) -> None:

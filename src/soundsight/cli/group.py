@@ -98,6 +98,7 @@ def _show_version(wanted: bool) -> None:
 
 app = typer.Typer(
     cls=LazyGroup,
+    rich_markup_mode=None,
     epilog=examples(
         "soundsight generate seven.wav -o pictures",
         "soundsight models show digits",

@@ -12,7 +12,7 @@ import typer
 
 from soundsight.cli import examples, show
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _CORE = ("numpy", "onnxruntime", "soundfile", "soxr", "pillow", "pydantic", "typer", "rich")
 # Extras that only bundle others.
@@ -88,8 +88,9 @@ def _extras() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    import onnxruntime
+    from soundsight.runtime import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     devices: dict[str, Any] = {"cpu": f"{cores} cores", "onnxruntime": onnxruntime.get_available_providers()}
     if _version("torch") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from soundsight.batch import Settings
     from soundsight.pipeline import AudioToImage, Pictures
 
-__all__ = ["make", "parse", "save"]
+__all__ = ["examine", "make", "parse", "save"]
 
 
 def parse(sounds: list[str]) -> tuple[list[str], list[float]]:
-    """``three.wav:0.7`` as a path and a weight; 1 where there is none."""
+    """``three.wav:0.7`` as a path and a weight; 1 where there is none, or where a file is called so."""
     paths, weights = [], []
     for sound in sounds:
-        path, _, weight = sound.rpartition(":")
+        path, _, weight = ("", "", "") if os.path.isfile(sound) else sound.rpartition(":")  # noqa: PTH113 - never raises
         try:
             weights.append(float(weight) if path else 1.0)
         except ValueError:  # the name has a colon, and no weight
@@ -45,14 +46,25 @@ def make(
     if "-" in sounds:
         raise SoundsightError("'-' cannot be mixed: a mixture is of files")
     with quiet_libraries():
-        for sound in sounds:
-            heard = pipe.listen(sound)
-            if heard is not None and not heard.is_known:
-                line = f"{sound}: this does not sound like {pipe.folder.known} (score {heard.outlier:.2f})"
-                if settings.strict:
-                    raise SoundsightError(line)
-                say(f"soundsight: warning: {line}")
+        examine(pipe, sounds, split=settings.split, strict=settings.strict)
         return pipe.mix(sounds, weights, settings.num_images, settings.seed, settings.size, **settings.controls)
+
+
+def examine(pipe: AudioToImage, sounds: list[str], *, split: bool = True, strict: bool = False) -> None:
+    """Refuse recordings of several utterances; warn of what the model does not know, or refuse it with ``strict``.
+
+    Raises:
+        SoundsightError: A sound cannot be used.
+    """
+    for sound in sounds:
+        if split and (num := len(pipe.hear(sound, split=True))) > 1:
+            raise SoundsightError(f"{sound}: {num} utterances in it, and one is wanted; cut it first")
+        heard = pipe.listen(sound)
+        if heard is not None and not heard.is_known:
+            line = f"{sound}: this does not sound like {pipe.folder.known} (score {heard.outlier:.2f})"
+            if strict:
+                raise SoundsightError(line)
+            say(f"soundsight: warning: {line}")
 
 
 def save(

@@ -13,7 +13,9 @@ from soundsight.cli import complete_models, examples, show
 if TYPE_CHECKING:
     from soundsight.folder import ModelFolder
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List the models and show their cards.")
+app = typer.Typer(
+    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List the models and show their cards."
+)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

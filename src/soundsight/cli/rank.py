@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from soundsight.cli import complete_models, examples, say, show
+from soundsight.cli import complete_alignments, examples, say, show
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.errors import ImageError, SoundsightError
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(
@@ -25,7 +25,7 @@ def rank(
     sound: Annotated[str, typer.Argument(metavar="SOUND", help="File of a sound, or - for stdin.")],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Files of pictures.")],
     model: Annotated[
-        str, typer.Option(metavar="NAME|FOLDER", autocompletion=complete_models, help="An alignment.")
+        str, typer.Option(metavar="NAME|FOLDER", autocompletion=complete_alignments, help="An alignment.")
     ] = "alignment",
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture.")] = False,
 ) -> None:
@@ -44,7 +44,9 @@ def rank(
         raise SoundsightError("'-' reads a sound from standard input, and nothing is piped in")
     alignment = Alignment.from_pretrained(model)
     with quiet_libraries():
-        clips = alignment.hear(sys.stdin.buffer.read() if sound == "-" else sound)
+        clips = alignment.hear(sys.stdin.buffer.read() if sound == "-" else sound, split=True)
+    if len(clips) > 1:
+        raise SoundsightError(f"{sound}: {len(clips)} utterances in it, and one is wanted; cut it first")
     sound_1D = alignment.embed_sounds(alignment.extract(clips))
     shape = alignment.folder.image
     scores, errors = [], []

@@ -13,7 +13,7 @@ from soundsight.errors import require
 if TYPE_CHECKING:
     from soundsight.reproduction.reproduce import Watch
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from soundsight.training.trainer import Progress
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command(

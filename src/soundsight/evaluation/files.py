@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import groupby
 from pathlib import Path
 
@@ -13,24 +12,7 @@ from soundsight.evaluation.page import render
 from soundsight.evaluation.report import Report
 from soundsight.files import replace_file
 
-__all__ = ["check_writable", "write"]
-
-
-def check_writable(folder: Path) -> None:
-    """See that a folder can be made and written to, before minutes are spent on what goes into it.
-
-    Nothing stays behind: the nearest folder that is there already gets a file for a moment.
-
-    Raises:
-        OutputError: It cannot.
-    """
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    probe = there / f".{os.getpid()}-probe.tmp"
-    try:
-        replace_file(probe, b"")
-        probe.unlink()
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written to ({error.strerror})") from error
+__all__ = ["write"]
 
 
 def write(report: Report, folder: Path) -> list[Path]:

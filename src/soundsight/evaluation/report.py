@@ -14,7 +14,7 @@ from soundsight.evaluation.protocol import Data
 from soundsight.evaluation.published import Published
 from soundsight.manifest import Kind
 
-__all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "shown_groups", "without_nan"]
+__all__ = ["OURS", "Baseline", "Group", "Report", "Sample", "Score", "number", "ours", "shown_groups", "without_nan"]
 
 FORMAT_VERSION = 1
 OURS = "this model"
@@ -176,7 +176,8 @@ class Report:
                 "In detail below, R@1 from sound to picture."
             )
         return (
-            "±: standard error over test recordings. Diversity: that of real test images is 1. Features are those of "
+            "±: standard error over test recordings. Diversity is of the pictures that were read as their label; that "
+            "of real test images is 1. Features are those of "
             f"{self.judge['name']}; the distances (lower is better) and what follows them compare the pictures with "
             "real test images there, and say nothing beside numbers from other features."
         )
@@ -238,7 +239,7 @@ class Report:
 def _rows(scores: Sequence[Score]) -> list[tuple[str, list[str]]]:
     names = dict.fromkeys(baseline.name for score in scores for baseline in score.baselines)
     beside = [{b.name: number(score, b.value) for b in score.baselines} for score in scores]
-    rows = [(OURS, [_ours(score) for score in scores])]
+    rows = [(OURS, [ours(score) for score in scores])]
     if any(score.published for score in scores):
         papers = [number(score, score.published.value) if score.published else "–" for score in scores]
         rows.append(("published", papers))
@@ -267,7 +268,8 @@ def number(score: Score, value: float) -> str:
     return f"{100 * value:.2f} %" if "accuracy" in score.name else f"{value:.3f}"
 
 
-def _ours(score: Score) -> str:
+def ours(score: Score) -> str:
+    """The model's own score as text, with its error, and a star where a baseline reaches it."""
     error = "" if score.error is None else f" ± {100 * score.error:.2f}"
     return number(score, score.value) + error + (" *" if score.reached_by else "")
 

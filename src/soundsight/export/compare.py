@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soundsight.export.convert import as_function
+from soundsight.runtime import import_onnxruntime
 
 __all__ = ["difference", "milliseconds", "onnx_runner", "torch_runner"]
 
@@ -26,7 +26,7 @@ _BATCH_SIZES = (1, 3, 64)
 
 def onnx_runner(contents: bytes) -> Run:
     """Run an ONNX file on the CPU."""
-    session = onnxruntime.InferenceSession(contents, providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(contents, providers=["CPUExecutionProvider"])
 
     def run(inputs: Inputs) -> list[Float32]:
         outputs: list[Float32] = session.run(None, dict(inputs))

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import audio, noise, registry
+from soundsight.audio import Clip
 from soundsight.datasets.info import data_root
-from soundsight.errors import DatasetError, ModelError, OutputError, RecipeError
+from soundsight.errors import AudioError, DatasetError, ModelError, OutputError, RecipeError
 from soundsight.export.compare import difference, milliseconds, onnx_runner, torch_runner
 from soundsight.export.convert import to_onnx
 from soundsight.files import replace_file
@@ -120,6 +121,14 @@ def _inputs(model: ModelFolder, sounds: Sequence[Path] | None, root: Path) -> tu
     return inputs, " and ".join(what)
 
 
+def _recording(path: Path, sample_rate_hz: int) -> Clip:
+    clip = audio.decode(path, sample_rate_hz=sample_rate_hz)
+    try:
+        return audio.condition(clip)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
+
+
 def _features(
     path: Path, features: dict[str, Any], sounds: Sequence[Path] | None, data: dict[str, Any], root: Path
 ) -> tuple[Float32, str]:
@@ -129,7 +138,7 @@ def _features(
     except RecipeError as error:
         raise ModelError(f"{path}: {str(error).replace('in the recipe', 'in config.json')}") from error
     if sounds is not None:
-        clips = [audio.condition(audio.decode(sound, sample_rate_hz=options.sample_rate_hz)) for sound in sounds]
+        clips = [_recording(sound, options.sample_rate_hz) for sound in sounds]
         what = "the recordings given"
     else:
         what, clips = _recordings(data.get("sounds"), root, options.sample_rate_hz)

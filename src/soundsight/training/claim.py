@@ -9,6 +9,7 @@ from typing import Any
 from soundsight.config import Recipe, parse_recipe
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
+from soundsight.folder import check_free
 
 __all__ = ["check", "claim"]
 
@@ -20,10 +21,11 @@ def claim(out: Path, recipe: Recipe, resume: bool) -> None:
 
     Raises:
         RecipeError: There is a training and ``resume`` is False, or its recipe differs.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or holds weights of something else.
     """
     path = out / "recipe.json"
     ours = recipe.model_dump(mode="json")
+    check_free(out, {"model.safetensors"})  # not after hours of training
     # A recipe alone is what a run leaves that failed before its first step: nothing would be lost.
     if (out / "config.json").is_file() or (out / "state").is_dir():
         if not resume:
