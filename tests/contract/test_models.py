@@ -114,8 +114,9 @@ def test_losses_are_means_over_a_batch(name):
     twice = {key: torch.cat([value, value]) for key, value in batch.items()}
     # A contrastive loss has twice as many to choose from: a constant, which trains nothing.
     more = math.log(2) if name in CONTRASTIVE else 0.0
+    # A system may draw what it trains, as times of a flow: a sum would be twice as much, not a few percent more.
     for phase in system.phases:
-        torch.testing.assert_close(total(system, phase, batch) + more, total(system, phase, twice), rtol=1e-2, atol=0)
+        torch.testing.assert_close(total(system, phase, batch) + more, total(system, phase, twice), rtol=5e-2, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
