@@ -21,7 +21,8 @@ def shell(line: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
     return subprocess.run(
         ["sh", "-c", line.replace("soundsight", str(COMMAND))],
         cwd=cwd,
-        env=os.environ | environment,
+        # What a test in this process has loaded must not speak for the command.
+        env={k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -59,7 +60,9 @@ def test_nothing_is_noted_about_this_machine_and_nothing_is_said_for_lack_of_a_h
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_plain_and_whole_in_a_narrow_terminal(name, tmp_path):
     text = shell(f"soundsight {name} --help", tmp_path, COLUMNS="40").stdout
-    assert text.isascii() or "…" not in text
+    assert text.startswith("Usage: soundsight")
+    assert "--help" in text
+    assert "…" not in text
     assert not set("─│╭╮╰╯┌└") & set(text)
     assert "<bool>" not in text, "a flag takes no value"
 

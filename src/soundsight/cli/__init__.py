@@ -20,8 +20,8 @@ table ``COMMANDS`` below. A command module holds ``app``, a Typer with one comma
 For a group add ``no_args_is_help=True, help="Same line as in COMMANDS."``. Help is plain text, without boxes: a screen
 reader reads it line by line, and in a narrow terminal nothing is cut off.
 
-Rules: the result goes to stdout (``show``, or rich where it is a table), everything said on the way to stderr
-(``say``). Mistakes are raised as ``SoundsightError``; ``main`` prints them as one line and returns 2. A command that
+Rules: the result goes to stdout (``show``), one fact a line, everything said on the way to stderr (``say``).
+Mistakes are raised as ``SoundsightError``; ``main`` prints them as one line and returns 2. A command that
 did a part of its work raises ``typer.Exit(1)``. At module level, only typer, ``soundsight.cli`` and
 ``soundsight.errors`` are imported. Parameters of the types ``str``, ``int``, ``float``, ``bool``, ``Literal`` and lists
 of these cost the least.

@@ -173,15 +173,12 @@ def _sound_features(
     labels_R = sounds.labels[split.train]
     rng = stream(recipe.train.seed, "augment")
     if recipe.data.voices:
+        _check_digits(recipe, "voices")
         spoken = voices.speak(
             voices.draw(recipe.data.voices, stream(recipe.train.seed, "voices")),
             voices.DIGIT_WORDS,
             sample_rate_hz=options.sample_rate_hz,
         )
-        if len(np.unique(sounds.labels)) != len(voices.DIGIT_WORDS):
-            raise DatasetError(
-                f"data.voices speaks the ten digits, {recipe.data.sounds} has other classes; set data.voices=0"
-            )
         clips += [clip for row in spoken for clip in row]
         labels_R = np.concatenate([labels_R, np.tile(np.arange(len(voices.DIGIT_WORDS)), len(spoken))])
     versions = augment.copies(clips, recipe.data.augment, rng)
@@ -200,11 +197,7 @@ def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
     """
     if not recipe.data.calibration_voices:
         return None
-    if len(_data_set(recipe.data.sounds or "", "sound").INFO.classes) != len(voices.DIGIT_WORDS):
-        raise DatasetError(
-            f"data.calibration_voices speak the ten digits, {recipe.data.sounds} has other classes; "
-            "set data.calibration_voices=0"
-        )
+    _check_digits(recipe, "calibration_voices")
     extract, options = front_end(recipe.features)
     num_trained, num = recipe.data.voices, recipe.data.calibration_voices
     # Those that training hears come first.
@@ -214,6 +207,14 @@ def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
     versions = augment.copies([clip for row in spoken for clip in row], once, stream(recipe.train.seed, "calibration"))
     features_RFN = extract([clip for (clip,) in versions], options)
     return torch.from_numpy(features_RFN), torch.arange(len(voices.DIGIT_WORDS)).repeat(num)
+
+
+def _check_digits(recipe: Recipe, key: str) -> None:
+    """Refuse synthetic voices where the recordings say something else."""
+    if len(_data_set(recipe.data.sounds or "", "sound").INFO.classes) != len(voices.DIGIT_WORDS):
+        raise DatasetError(
+            f"data.{key} speaks the ten digits, {recipe.data.sounds} has other classes; set data.{key}=0"
+        )
 
 
 def _outlier_features(recipe: Recipe) -> Tensor | None:
