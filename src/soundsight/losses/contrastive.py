@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["info_nce"]
+__all__ = ["info_nce", "margin"]
 
 
 def info_nce(sound_BD: Tensor, image_BD: Tensor, temperature: Tensor | float, labels_B: Tensor | None = None) -> Tensor:
@@ -39,3 +39,28 @@ def info_nce(sound_BD: Tensor, image_BD: Tensor, temperature: Tensor | float, la
         together_BB = (labels_B[:, None] == labels_B).float()
         wanted_BB = together_BB / together_BB.sum(dim=1, keepdim=True)
     return 0.5 * (functional.cross_entropy(logits_BB, wanted_BB) + functional.cross_entropy(logits_BB.T, wanted_BB))
+
+
+def margin(sound_BD: Tensor, image_BD: Tensor, together_B: Tensor, least: float = 1.0) -> Tensor:
+    """Contrastive with a margin: y D² + (1 − y) max(0, m − D)², averaged over pairs.
+
+    D is the Euclidean distance of a sound and a picture.
+
+    Args:
+        sound_BD: (B, D), any scale.
+        image_BD: (B, D); row i is compared with row i of ``sound_BD``.
+        together_B: (B,), y: 1 where they belong together, 0 where not.
+        least: m > 0, the distance that strangers should keep.
+
+    Returns:
+        A scalar ≥ 0; 0 where pairs coincide and strangers are ``least`` apart.
+
+    Source:
+        Hadsell, Chopra & LeCun, *Dimensionality Reduction by Learning an Invariant Mapping*, 2006, equation 4, without
+        its factor of ½.
+    """
+    squared_B = (sound_BD.float() - image_BD.float()).square().sum(dim=1)
+    # The root has no gradient at 0, where strangers coincide: there the smallest distance stands in.
+    distance_B = squared_B.clamp(min=1e-12).sqrt()
+    apart_B = functional.relu(least - distance_B).square()
+    return torch.where(together_B > 0.5, squared_B, apart_B).mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-__all__ = ["kl_divergence", "warmup"]
+__all__ = ["free_bits", "kl_divergence", "warmup"]
 
 
 def kl_divergence(mean_BD: Tensor, log_variance_BD: Tensor) -> Tensor:
@@ -21,8 +21,32 @@ def kl_divergence(mean_BD: Tensor, log_variance_BD: Tensor) -> Tensor:
         Kingma & Welling, *Auto-Encoding Variational Bayes*, 2014, appendix B; the second term of equation (3) of
         Żelaszczyk & Mańdziuk, 2021.
     """
+    return _per_dimension(mean_BD, log_variance_BD).sum(dim=1).mean()
+
+
+def free_bits(mean_BD: Tensor, log_variance_BD: Tensor, bits: float) -> Tensor:
+    """The divergence where what a dimension says below a floor is free: Σ over D of max(λ, mean over B of its KL).
+
+    A dimension that says less than λ is not pushed towards saying nothing, which keeps a posterior from collapsing.
+
+    Args:
+        mean_BD: (B, D).
+        log_variance_BD: (B, D).
+        bits: λ ≥ 0 of each dimension, in nats as published; 0 is ``kl_divergence``.
+
+    Returns:
+        A scalar ≥ λ D.
+
+    Source:
+        Kingma et al., *Improving Variational Inference with Inverse Autoregressive Flow*, 2016, appendix C.8, with
+        groups of one dimension.
+    """
+    return _per_dimension(mean_BD, log_variance_BD).mean(dim=0).clamp(min=bits).sum()
+
+
+def _per_dimension(mean_BD: Tensor, log_variance_BD: Tensor) -> Tensor:
     mean, log_variance = mean_BD.float(), log_variance_BD.float()
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
 def warmup(step: int, num_steps: int) -> float:

@@ -1,11 +1,11 @@
-"""Reconstruction terms: minus the log-likelihood of a picture under the decoder's output."""
+"""Reconstruction terms: how far a picture is from the real one, pixel by pixel, and minus its log-likelihood."""
 
 from __future__ import annotations
 
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["bernoulli", "gaussian"]
+__all__ = ["bernoulli", "gaussian", "huber", "l1", "l2"]
 
 
 def bernoulli(logits_BCHW: Tensor, image_BCHW: Tensor) -> Tensor:
@@ -40,3 +40,50 @@ def gaussian(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
         The other usual reading of the first term of equation (3) of Żelaszczyk & Mańdziuk, 2021, with unit variance.
     """
     return 0.5 * functional.mse_loss(image_BCHW.float(), target_BCHW.float(), reduction="sum") / len(target_BCHW)
+
+
+def l1(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
+    """Mean |image − target| over all elements: its best constant is the median, so that edges stay sharper than L2's.
+
+    Args:
+        image_BCHW: Generated pictures, (B, C, H, W), any range.
+        target_BCHW: Real ones of the same shape and range.
+
+    Returns:
+        A scalar ≥ 0, at most the range.
+
+    Source:
+        Isola et al., *Image-to-Image Translation with Conditional Adversarial Networks*, 2017, equation 3.
+    """
+    return functional.l1_loss(image_BCHW.float(), target_BCHW.float())
+
+
+def l2(image_BCHW: Tensor, target_BCHW: Tensor) -> Tensor:
+    """Mean (image − target)² over all elements, its best constant the mean; arguments as for ``l1``.
+
+    Returns:
+        A scalar ≥ 0, at most the squared range.
+
+    Source:
+        The loss of Vuruma, *Generating Images from Audio*, 2025, there times the batch size.
+    """
+    return functional.mse_loss(image_BCHW.float(), target_BCHW.float())
+
+
+def huber(image_BCHW: Tensor, target_BCHW: Tensor, delta: float = 0.1) -> Tensor:
+    """Squared where the difference d is small, straight where it is large, averaged over all elements.
+
+    ½ d² for |d| ≤ δ, else δ (|d| − ½ δ); arguments as for ``l1``.
+
+    Args:
+        image_BCHW: Generated pictures.
+        target_BCHW: Real ones.
+        delta: δ > 0, in the range of the pictures.
+
+    Returns:
+        A scalar ≥ 0.
+
+    Source:
+        Huber, *Robust Estimation of a Location Parameter*, 1964, section 2.
+    """
+    return functional.huber_loss(image_BCHW.float(), target_BCHW.float(), delta=delta)

@@ -184,7 +184,7 @@ class System(nn.Module):
         logits_BCHW, image_BCHW = batch["logits"], batch["image"]
         made_BCHW = torch.sigmoid(logits_BCHW.float())
         batch["made"] = made_BCHW
-        game = adversarial.saturating if self.config.generator_loss == "saturating" else adversarial.non_saturating
+        game = adversarial.GAMES[self.config.generator_loss].generator
         if self.config.reconstruction == "bernoulli":
             distance = bernoulli(logits_BCHW, image_BCHW)
         else:
