@@ -1,0 +1,168 @@
+"""Fidelity of pictures against scikit-image, by hand, on real frames, and against what should not pass."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from soundsight.losses import ssim as losses
+from soundsight.metrics.fidelity import dark_error, histogram_similarity, ms_ssim, mse, psnr, ssim
+from soundsight.metrics.scene2025 import hss, ssim_of_made_range
+
+
+def pictures(num: int = 3, channels: int = 3, side: int = 40, seed: int = 0) -> np.ndarray:
+    """Pictures with structure: a few waves of random direction and phase, in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side] / side
+    waves = sum(
+        rng.normal(size=(num, channels, 1, 1)) * np.sin(2 * np.pi * (a * x + b * y) + rng.uniform(0, 6, (num, 1, 1, 1)))
+        for a, b in rng.integers(-5, 6, (6, 2))
+    )
+    low, high = waves.min(axis=(1, 2, 3), keepdims=True), waves.max(axis=(1, 2, 3), keepdims=True)
+    return (waves - low) / (high - low)
+
+
+def noisy(images: np.ndarray, level: float, seed: int = 9) -> np.ndarray:
+    return np.clip(images + level * np.random.default_rng(seed).normal(size=images.shape), 0, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mse_and_psnr_are_those_of_scikit_image(channels):
+    real = pictures(channels=channels)
+    made = noisy(real, 0.2)
+    np.testing.assert_allclose(mse(made, real), [((a - b) ** 2).mean() for a, b in zip(made, real, strict=True)])
+    wanted = [peak_signal_noise_ratio(b, a, data_range=1) for a, b in zip(made, real, strict=True)]
+    np.testing.assert_allclose(psnr(made, real), wanted)
+
+
+def test_equal_pictures_have_an_infinite_ratio():
+    assert np.isinf(psnr(pictures(), pictures())).all()
+
+
+@pytest.mark.parametrize(("window", "size"), [("gaussian", 11), ("uniform", 7), ("uniform", 9)])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 41)])
+def test_ssim_is_that_of_scikit_image(window, size, channels, side):
+    real = pictures(channels=channels, side=side)
+    made = noisy(real, 0.15)
+    options = {"gaussian_weights": True, "sigma": 1.5} if window == "gaussian" else {"win_size": size}
+    edge = size // 2
+    wanted = [
+        structural_similarity(
+            a, b, data_range=1, channel_axis=0, use_sample_covariance=False, full=True, **options
+        )[1][:, edge:-edge, edge:-edge].mean()
+        for a, b in zip(made, real, strict=True)
+    ]  # fmt: skip
+    assert 0.1 < np.mean(wanted) < 0.95
+    np.testing.assert_allclose(ssim(made, real, size=size, window=window), wanted, atol=1e-9)
+
+
+def test_scores_and_objectives_are_the_same_quantity():
+    real = pictures(num=1, side=64)
+    made = noisy(real, 0.1)
+    as_tensors = torch.from_numpy(made).float(), torch.from_numpy(real).float()
+    assert ssim(made, real)[0] == pytest.approx(1 - float(losses.ssim(*as_tensors)), abs=1e-5)
+    assert ms_ssim(made, real)[0] == pytest.approx(1 - float(losses.ms_ssim(*as_tensors)), abs=1e-5)
+
+
+def test_more_noise_scores_worse_everywhere():
+    real = pictures(side=64)
+    for score, better in ((ssim, 1), (ms_ssim, 1), (psnr, 1), (mse, -1), (histogram_similarity, 1), (dark_error, -1)):
+        values = [better * float(score(noisy(real, level), real).mean()) for level in (0.02, 0.1, 0.3, 1.0)]
+        assert values == sorted(values, reverse=True), score.__name__
+
+
+def test_every_picture_has_its_own_score():
+    real = pictures(num=4)
+    made = noisy(real, 0.2)
+    for score in (mse, psnr, ssim, ms_ssim, histogram_similarity, dark_error, ssim_of_made_range, hss):
+        alone = np.concatenate([score(made[i : i + 1], real[i : i + 1]) for i in range(4)])
+        np.testing.assert_allclose(score(made, real), alone, rtol=1e-9)
+
+
+def test_histogram_similarity_is_the_share_of_pixels_in_common():
+    real = np.zeros((1, 1, 4, 4))
+    made = real.copy()
+    made[0, 0, 0] = 1.0
+    assert histogram_similarity(made, real)[0] == pytest.approx(0.75)
+    assert histogram_similarity(real + 1, real)[0] == 0
+    turned = pictures(num=1)
+    assert histogram_similarity(turned[..., ::-1], turned)[0] == pytest.approx(1)
+
+
+def test_noise_does_not_pass_the_histogram_and_passes_the_published_one():
+    """What the paper's score could not see: half-dark pictures against noise that is even over all values."""
+    real = pictures(num=4, side=64) ** 3
+    noise = np.random.default_rng(1).random(real.shape)
+    assert (hss(noise, real) > 0.99).all()
+    assert (histogram_similarity(noise, real) < 0.7).all()
+    assert (histogram_similarity(np.roll(real, 5, axis=3), real) > 0.99).all()
+
+
+def test_dark_error_sees_the_dark_alone():
+    real = np.full((1, 3, 4, 4), 0.9)
+    real[..., :2] = 0.05
+    made = real.copy()
+    made[..., 2:] = 0.3
+    assert dark_error(made, real)[0] == pytest.approx(0)
+    made = real.copy()
+    made[..., :1] = 0.45
+    assert dark_error(made, real)[0] == pytest.approx(0.2)
+    assert math.isnan(dark_error(made, np.ones((1, 3, 4, 4)))[0])
+
+
+def test_dark_is_what_looks_dark():
+    """Pure blue is dark to the eye, pure green is not."""
+    blue, green = np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 4, 4))
+    blue[:, 2], green[:, 1] = 1, 1
+    grey = np.full((1, 3, 4, 4), 0.5)
+    assert dark_error(grey, blue)[0] == pytest.approx(0.5 - 0.114)
+    assert math.isnan(dark_error(grey, green)[0])
+
+
+def test_the_published_ssim_is_scikit_images_with_the_range_of_the_made_picture():
+    real = pictures()
+    made = 0.3 + 0.4 * noisy(real, 0.1)
+    wanted = [
+        structural_similarity(2 * a - 1, 2 * b - 1, data_range=2 * (a.max() - a.min()), channel_axis=0)
+        for a, b in zip(made, real, strict=True)
+    ]
+    np.testing.assert_allclose(ssim_of_made_range(made, real), wanted, atol=1e-9)
+
+
+def test_a_picture_of_one_value_has_a_published_score():
+    flat = np.full((1, 3, 16, 16), 0.5)
+    assert np.isfinite(ssim_of_made_range(flat, pictures(num=1, side=16))).all()
+    assert ssim_of_made_range(flat, flat)[0] == pytest.approx(1)
+
+
+def test_the_published_histograms_agree_with_numpys_correlation():
+    real = pictures()
+    made = noisy(real, 0.3)
+    wanted = []
+    for a, b in zip(2 * made - 1, 2 * real - 1, strict=True):
+        counts = [[np.histogram(c, 256, (0, 256))[0] for c in picture] for picture in (a, b)]
+        wanted.append(np.mean([np.corrcoef(p, q)[0, 1] for p, q in zip(*counts, strict=True)]))
+    np.testing.assert_allclose(hss(made, real), wanted)
+
+
+@pytest.mark.parametrize("score", [mse, psnr, ssim, ms_ssim, histogram_similarity, dark_error, hss, ssim_of_made_range])
+def test_what_cannot_be_compared_is_refused(score):
+    real = pictures(num=1)
+    with pytest.raises(ValueError, match="alike"):
+        score(real, real[:, :1])
+    with pytest.raises(ValueError, match="alike"):
+        score(real[0], real[0])
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        score(2 * real - 1, real)
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        score(real, np.full_like(real, np.nan))
+
+
+@pytest.mark.parametrize("size", [10, 41, 0])
+def test_a_window_that_does_not_fit_is_refused(size):
+    with pytest.raises(ValueError, match="window"):
+        ssim(pictures(), pictures(), size=size)
