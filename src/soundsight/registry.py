@@ -22,8 +22,14 @@ __all__ = ["find", "names", "unknown"]
 
 # Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
-    "datasets": {"archive", "augment", "check", "download", "info", "outliers", "pairing", "splits", "types", "voices"},
-    "metrics": {"calibration", "detection", "frechet", "kernel", "neighbours", "retrieval", "sets"},
+    "datasets": {
+        *("archive", "augment", "check", "download", "footage", "frames", "from_video", "info", "outliers", "pairing"),
+        *("splits", "types", "voices", "windows"),
+    },
+    "features": {"mel", "options"},
+    "metrics": {
+        *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
+    },
     "models": {"layers", "samplers", "unet", "unfolded"},
 }
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight.audio import Clip
+from soundsight.features import mel, options
 
 __all__ = ["Config", "extract", "mel_filters"]
 
 Float32 = NDArray[np.float32]
 
-# Frames per FFT call: the arrays of a block should about fit into the second-level cache, and its products with the
-# filters stay below the size (64³ multiplications) from which OpenBLAS starts threads of its own, which get in the way.
+# Frames per FFT call, for windows of about 256 samples.
 _BLOCK_FRAMES = 192
 # Clips are taken together until they have this many frames: short ones share the fixed cost of each NumPy call.
 _GROUP_FRAMES = 4096
@@ -54,14 +54,11 @@ class Config:
     top_db: float = 80.0
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate_hz", "window", "hop", "bins", "frames"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {getattr(self, name)!r}")
+        options.check_whole(self, "sample_rate_hz", "window", "hop", "bins", "frames")
         if not 0 <= self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             band = f"{self.low_hz:g} to {self.high_hz:g}"
             raise ValueError(f"the band must lie within 0 and {self.sample_rate_hz / 2:g} Hz, not {band}")
-        if not 0 < self.top_db < math.inf:
-            raise ValueError(f"top_db must be above 0 and finite, not {self.top_db:g}")
+        options.check_positive(self, "top_db")
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:
@@ -101,22 +98,19 @@ def _groups(counts: list[int]) -> list[slice]:
 def _extract_group(clips: Sequence[Clip], config: Config, workspace: _Workspace, out_BFN: Float32) -> None:
     ends = np.cumsum([_num_frames(clip, config) for clip in clips])
     mel_XF = workspace.mel(int(ends[-1]))
-    _mel_power(clips, config, workspace, mel_XF)
+    workspace.bank.analyse((_frames(clip.samples, config) for clip in clips), mel_XF)
     _to_decibels(mel_XF, ends, config)
     for mel_NF, out_FN in zip(np.split(mel_XF, ends[:-1]), out_BFN, strict=True):
         _resize(mel_NF, out_FN)
 
 
 class _Workspace:
-    """Arrays that every block writes into: fresh ones of this size would cost more in page faults than the FFT."""
+    """Arrays that every group of clips writes into."""
 
     def __init__(self, config: Config) -> None:
-        num_bins = config.window // 2 + 1
-        # NumPy's real FFT of single floats is 4 times slower than that of doubles (256 samples).
-        self.windowed_XT = np.empty((_BLOCK_FRAMES, config.window), np.float64)
-        self.spectrum_XK = np.empty((_BLOCK_FRAMES, num_bins), np.complex128)
-        self.parts_XK2 = np.empty((_BLOCK_FRAMES, num_bins, 2), np.float32)
-        self.power_XK = np.empty((_BLOCK_FRAMES, num_bins), np.float32)
+        self.bank = mel.FilterBank(
+            mel.hann(config.window), _filter_groups(config), fft_length=config.window, block_frames=_BLOCK_FRAMES
+        )
         self._mel_XF = np.empty((0, config.bins), np.float32)
 
     def mel(self, num: int) -> Float32:
@@ -125,41 +119,13 @@ class _Workspace:
             self._mel_XF = np.empty((num, self._mel_XF.shape[1]), np.float32)
         return self._mel_XF[:num]
 
-    def power(self, num: int) -> Float32:
-        """Squared magnitude of the spectrum of the first ``num`` frames, (num, window // 2 + 1)."""
-        spectrum_XK, parts_XK2, power_XK = self.spectrum_XK[:num], self.parts_XK2[:num], self.power_XK[:num]
-        np.fft.rfft(self.windowed_XT[:num], axis=1, out=spectrum_XK)
-        np.copyto(parts_XK2, spectrum_XK.view(np.float64).reshape(parts_XK2.shape), casting="same_kind")
-        np.square(parts_XK2, out=parts_XK2)
-        return np.add(parts_XK2[:, :, 0], parts_XK2[:, :, 1], out=power_XK)
-
-
-def _mel_power(clips: Sequence[Clip], config: Config, workspace: _Workspace, mel_XF: Float32) -> None:
-    """Write the mel power of the frames of all clips, one below the other, into ``mel_XF``."""
-    filled, done = 0, 0
-    for clip in clips:
-        frames_NT = _frames(clip.samples, config)
-        while len(frames_NT):
-            taken = min(len(frames_NT), _BLOCK_FRAMES - filled)
-            windowed_XT = workspace.windowed_XT[filled : filled + taken]
-            np.multiply(frames_NT[:taken], _hann(config.window), out=windowed_XT)
-            frames_NT, filled = frames_NT[taken:], filled + taken
-            if filled == _BLOCK_FRAMES or done + filled == len(mel_XF):
-                power_XK = workspace.power(filled)
-                for bands, bins, filters_KF in _filter_groups(config):
-                    np.matmul(power_XK[:, bins], filters_KF, out=mel_XF[done : done + filled, bands])
-                filled, done = 0, done + filled
-
 
 def _frames(samples_T: Float32, config: Config) -> Float32:
     """Overlapping windows (N, window), centred on multiples of the hop, zeros beyond the ends; a view, not a copy."""
     half = config.window // 2
     padded_T = np.zeros(len(samples_T) + config.window, np.float32)
     padded_T[half : half + len(samples_T)] = samples_T
-    shape = (1 + len(samples_T) // config.hop, config.window)
-    stride = padded_T.itemsize
-    # The constructor checks that the view stays inside the buffer, and is quicker than sliding_window_view.
-    return np.ndarray(shape, np.float32, buffer=padded_T.data, strides=(config.hop * stride, stride))
+    return mel.frames(padded_T, 1 + len(samples_T) // config.hop, config.window, config.hop)
 
 
 def _to_decibels(mel_XF: Float32, ends: NDArray[np.intp], config: Config) -> None:
@@ -208,49 +174,12 @@ def _triangle(num: int, frames: int, centre: float) -> tuple[int, int, Float32]:
 
 
 @cache
-def _hann(window: int) -> Float32:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
-
-
-@cache
 def mel_filters(config: Config) -> Float32:
     """Triangular mel filters (F, window // 2 + 1), each of unit area (Slaney, Auditory Toolbox, 1998)."""
-    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(config.low_hz), _hz_to_mel(config.high_hz), config.bins + 2))
-    fft_hz = np.fft.rfftfreq(config.window, 1 / config.sample_rate_hz)
-    rising = (fft_hz - edges_hz[:-2, None]) / np.diff(edges_hz)[:-1, None]
-    falling = (edges_hz[2:, None] - fft_hz) / np.diff(edges_hz)[1:, None]
-    area = 2 / (edges_hz[2:] - edges_hz[:-2])
-    return (np.maximum(0, np.minimum(rising, falling)) * area[:, None]).astype(np.float32)
+    return mel.slaney_filters(config.sample_rate_hz, config.window, config.bins, config.low_hz, config.high_hz)
 
 
 @cache
-def _filter_groups(config: Config) -> list[tuple[slice, slice, Float32]]:
-    """Bands, FFT bins they touch, and their filters (K, F): thirds of the bands halve the work."""
-    groups = []
-    for bands in np.array_split(np.arange(config.bins), min(3, config.bins)):
-        filters_FK = mel_filters(config)[bands]
-        touched = np.flatnonzero(filters_FK.any(axis=0))
-        first, last = (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 1)
-        groups.append(
-            (
-                slice(int(bands[0]), int(bands[-1]) + 1),
-                slice(first, last),
-                np.ascontiguousarray(filters_FK[:, first:last].T),
-            )
-        )
-    return groups
-
-
-# Slaney's scale: linear below 1 kHz (3 mel per 200 Hz), logarithmic above (27 steps for a factor of 6.4).
-_LINEAR = 200 / 3
-_BREAK_HZ = 1000.0
-_BREAK_MEL = _BREAK_HZ / _LINEAR
-_STEP = np.log(6.4) / 27
-
-
-def _hz_to_mel(hz: float) -> float:
-    return hz / _LINEAR if hz < _BREAK_HZ else _BREAK_MEL + float(np.log(hz / _BREAK_HZ)) / _STEP
-
-
-def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(mel < _BREAK_MEL, mel * _LINEAR, _BREAK_HZ * np.exp(_STEP * (mel - _BREAK_MEL)))
+def _filter_groups(config: Config) -> list[mel.FilterGroup]:
+    """The filters in thirds, which halves the work."""
+    return mel.grouped(mel_filters(config), 3)
