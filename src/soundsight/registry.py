@@ -30,7 +30,7 @@ _SHARED = {
     "metrics": {
         *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
     },
-    "models": {"layers", "samplers", "unet", "unfolded"},
+    "models": {"layers", "pictures", "samplers", "translator", "unet", "unfolded"},
 }
 
 

@@ -20,6 +20,8 @@ SOUND_NAMES = [name for name in NAMES if hasattr(registry.find("models", name).S
 CONTRASTIVE = {"alignment"}
 # Its pictures are means, and no gradient changes them.
 UNTAUGHT = {"archetype"}
+# As published, with four channels before the last layer; its own learning rate, 0.0625, is 60 times the one here.
+SLOW = {"mfcc_generator": 150}
 NUM_LABELS = 10
 
 
@@ -124,7 +126,7 @@ def test_a_handful_of_items_can_be_learned(name):
     system = build(name)
     if len(system.phases) > 1:
         pytest.skip("the terms of adversaries need not fall together")
-    history = fit(system, batch_for(system), 25)
+    history = fit(system, batch_for(system), SLOW.get(name, 25))
     assert history[-1] < 0.6 * history[0], history
 
 
@@ -149,7 +151,8 @@ def fit(system: Any, batch: dict[str, Tensor], num_steps: int) -> list[float]:
     optimizer = torch.optim.Adam(system.parameters(), 1e-3)
     history = []
     for _ in range(num_steps):
-        loss = total(system, system.phases[0], batch, step=0)
+        # As the trainer does, a batch of its own for each step: systems leave what they made in it.
+        loss = total(system, system.phases[0], dict(batch), step=0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Listener", "count_parameters", "reparameterise"]
+__all__ = ["Listener", "SpectrogramEncoder", "count_parameters", "reparameterise"]
 
 
 def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -> Tensor:
@@ -43,3 +43,32 @@ class Listener(nn.Module):
         # The mean over frequency keeps what was when, and forgets how long the speaker's vocal tract is.
         logits: Tensor = self.head(maps_BCFN.mean(dim=2).flatten(1))
         return logits
+
+
+class SpectrogramEncoder(nn.Module):
+    """Spectrogram (B, F, N) of any size from 8×8 on → code (B, K): four convolutions and the mean over time.
+
+    What was when is forgotten: a bark is one wherever it lies in the second. Batch norm makes the scale of the features
+    of no account.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int], bins: int, code_size: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.BatchNorm2d(1)]
+        for before, after in zip((1, *widths), widths, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
+        self.convolutions = nn.Sequential(*layers)
+        left = bins
+        for _ in widths:
+            left = (left + 1) // 2
+        self.head = nn.Linear(widths[-1] * left, code_size)
+
+    def forward(self, features_BFN: Tensor) -> Tensor:
+        """Codes (B, K)."""
+        maps_BCFN = self.convolutions(features_BFN[:, None])
+        code_BK: Tensor = self.head(maps_BCFN.mean(dim=3).flatten(1))
+        return code_BK

@@ -1,0 +1,277 @@
+"""From a sound to a scene by any mixture of objectives: what the systems of the survey have in common.
+
+An encoder makes a code of a sound, a generator a picture of the code; beside them, where their objectives weigh more
+than 0, a discriminator, a network that tells the sound again from the picture, and two heads that bring sounds and
+pictures into one space. Surveys name these systems by their encoder and their objectives and print no more of them;
+generator and discriminator are ours.
+
+Pictures are in [-1, 1] inside and in [0, 1] outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import torch
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from torch import Tensor, nn
+
+from soundsight.losses import adversarial, contrastive, reconstruction
+from soundsight.losses import ssim as similarity
+from soundsight.losses.balance import balanced
+from soundsight.losses.cycle import cycle
+from soundsight.losses.kl import free_bits, warmup
+from soundsight.models.layers import reparameterise
+from soundsight.models.pictures import Judge, Transposed, Upsampling
+
+__all__ = ["Options", "Translator", "Weights"]
+
+
+class Weights(BaseModel):
+    """How much each objective weighs; 0 leaves it out. Pictures are compared in [-1, 1]."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    l1: NonNegativeFloat = 0.0
+    l2: NonNegativeFloat = 0.0
+    huber: NonNegativeFloat = 0.0
+    ssim: NonNegativeFloat = 0.0
+    ms_ssim: NonNegativeFloat = 0.0
+    adversarial: NonNegativeFloat = 0.0
+    feature_matching: NonNegativeFloat = 0.0
+    kl: NonNegativeFloat = 0.0
+    """For a code that is drawn (``variational``)."""
+    info_nce: NonNegativeFloat = 0.0
+    """Sounds and real pictures in one space, which the code is asked to know."""
+    margin: NonNegativeFloat = 0.0
+    """The same with a margin: each sound beside its own picture and beside another one."""
+    cycle: NonNegativeFloat = 0.0
+
+    @property
+    def needs_judge(self) -> bool:
+        """Whether there is a discriminator."""
+        return self.adversarial > 0 or self.feature_matching > 0
+
+    @property
+    def needs_space(self) -> bool:
+        """Whether sounds and pictures are brought into one space."""
+        return self.info_nce > 0 or self.margin > 0
+
+
+class Options(BaseModel):
+    """Options of every system of this kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    image_size: Literal[16, 32, 64, 128, 256] = 32
+    image_channels: Literal[1, 3] = 3
+    code_size: PositiveInt = 128
+    latent_size: NonNegativeInt = 0
+    """Noise beside the code; with ``variational`` the code itself is drawn, and this is its size."""
+    variational: bool = False
+    decoder: Literal["transposed", "upsampling"] = "upsampling"
+    channels: tuple[PositiveInt, ...] = (256, 128, 64, 32)
+    """Of the decoder ``transposed``: one less than the times that the picture doubles from one pixel."""
+    width: PositiveInt = 32
+    """Channels of the largest picture of the decoder ``upsampling``, and of the first layer that judges."""
+    losses: Weights = Weights(l2=1.0)
+    game: adversarial.Game = "non-saturating"
+    gradient_penalty: NonNegativeFloat = 0.0
+    """Weight of the penalty on the discriminator's slope between real and generated pictures."""
+    spectral_norm: bool = True
+    judge_layers: PositiveInt = 3
+    huber_delta: PositiveFloat = 0.1
+    margin: PositiveFloat = 1.0
+    temperature: PositiveFloat = 0.1
+    free_bits: NonNegativeFloat = 0.0
+    kl_warmup_steps: NonNegativeInt = 0
+    balance: bool = False
+    """Weights are shares of the gradient at the picture, for the objectives that depend on it."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        doublings = len(self.channels) + 1
+        if self.decoder == "transposed" and 2**doublings != self.image_size:
+            raise ValueError(
+                f"channels of {doublings - 1} layers and the last make pictures of {2**doublings} pixels, "
+                f"not image_size {self.image_size}"
+            )
+        if self.variational and not self.latent_size:
+            raise ValueError("variational needs a latent_size above 0")
+        return self
+
+
+class _Space(nn.Module):
+    """The code of a sound (B, K) and a picture (B, C, S, S) → two embeddings (B, 64)."""
+
+    def __init__(self, code_size: int, image_channels: int) -> None:
+        super().__init__()
+        self.of_code = nn.Linear(code_size, 64)
+        self.of_image = nn.Sequential(
+            nn.AdaptiveAvgPool2d(32),
+            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Flatten(), nn.Linear(64 * 8 * 8, 64)),
+        )
+
+    def forward(self, code_BK: Tensor, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.of_code(code_BK), self.of_image(image_BCHW)
+        return tuple(nn.functional.normalize(e.float()) for e in embeddings)  # type: ignore[return-value]
+
+
+class _Teller(nn.Module):
+    """A picture (B, C, S, S) → the features of its sound (B, F, N)."""
+
+    def __init__(self, image_channels: int, features_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.features_shape = features_shape
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(32),
+            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Flatten(), nn.Linear(64 * 8 * 8, features_shape[0] * features_shape[1])),
+        )
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        features_BFN: Tensor = self.layers(image_BCHW).unflatten(1, self.features_shape)
+        return features_BFN
+
+
+class Translator(nn.Module):
+    """A system with any of the objectives: the discriminator's phase, where there is one, then the generator's.
+
+    Args:
+        config: Options.
+        encoder: Features (B, F, N) → (B, ``code_size``), or twice as many where the code is drawn.
+        features_shape: (F, N).
+    """
+
+    def __init__(self, config: Options, encoder: nn.Module, features_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.config, self.features_shape = config, features_shape
+        channels, size = config.image_channels, config.image_size
+        self.image_shape = (channels, size, size)
+        self.latent_size = config.latent_size
+        self.encoder = encoder
+        # What the generator is given: the code that is drawn, or the code and the noise beside it.
+        given = self.latent_size if config.variational else config.code_size + self.latent_size
+        if config.decoder == "transposed":
+            self.generator: nn.Module = Transposed(given, config.channels, channels)
+        else:
+            self.generator = Upsampling(given, config.width, size, channels)
+        self.judge = self.space = self.teller = None
+        known = self.latent_size if config.variational else config.code_size
+        if config.losses.needs_judge:
+            self.judge = Judge(channels, config.width, config.judge_layers, known, config.spectral_norm)
+        if config.losses.needs_space:
+            self.space = _Space(known, channels)
+        if config.losses.cycle:
+            self.teller = _Teller(channels, features_shape)
+        self.phases = ("discriminator", "generator") if self.judge is not None else ("generator",)
+
+    def parameters_of(self, phase: str) -> list[nn.Parameter]:
+        """The discriminator's, or all others."""
+        own = {id(p) for p in self.judge.parameters()} if self.judge is not None else set()
+        return [p for p in self.parameters() if (id(p) in own) == (phase == "discriminator")]
+
+    def losses(self, phase: str, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Named terms whose sum the phase minimises, weighted as ``config.losses`` says.
+
+        Args:
+            phase: ``"discriminator"``, then ``"generator"``, which judges the pictures that the first was shown.
+            batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``).
+            step: Optimiser steps taken so far, for the KL warm-up.
+        """
+        if "picture" not in batch:
+            batch |= self._translate(batch["features"], batch["noise"])
+        real_BCHW = 2 * batch["image"] - 1
+        if phase == "discriminator":
+            return self._discriminator_losses(real_BCHW, batch)
+        batch["made"] = _outside(batch["picture"])
+        terms = self._picture_losses(real_BCHW, batch)
+        weights = self.config.losses
+        if self.config.balance:
+            shares = {name: getattr(weights, name) for name in terms}
+            terms = balanced(terms, shares, batch["picture"])
+        else:
+            terms = {name: getattr(weights, name) * term for name, term in terms.items()}
+        return terms | self._code_losses(real_BCHW, batch, step)
+
+    def _translate(self, features_BFN: Tensor, noise_BD: Tensor) -> dict[str, Tensor]:
+        code_BK = self.encoder(features_BFN)
+        if not self.config.variational:
+            return {"code": code_BK, "picture": self.generator(torch.cat([code_BK, noise_BD], dim=1))}
+        mean_BD, log_variance_BD = code_BK.chunk(2, dim=1)
+        drawn_BD = reparameterise(mean_BD, log_variance_BD, noise_BD)
+        return {"code": mean_BD, "log_variance": log_variance_BD, "picture": self.generator(drawn_BD)}
+
+    def _discriminator_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        assert self.judge is not None
+        judge = self.judge.requires_grad_(True)
+        made_BCHW, code_BK = batch["picture"].detach().float(), batch["code"].detach()
+        sides = adversarial.GAMES[self.config.game]
+        terms = {"adversarial": sides.discriminator(judge(real_BCHW, code_BK)[0], judge(made_BCHW, code_BK)[0])}
+        if self.config.gradient_penalty:
+            # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
+            share_B = torch.rand(len(real_BCHW)).to(real_BCHW.device)
+            penalty = adversarial.interpolation_penalty(lambda x: judge(x, code_BK)[0], real_BCHW, made_BCHW, share_B)
+            terms["penalty"] = self.config.gradient_penalty * penalty
+        return terms
+
+    def _picture_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Terms that depend on the picture, not yet weighted."""
+        made_BCHW, weights = batch["picture"].float(), self.config.losses
+        pairs: dict[str, Callable[[], Tensor]] = {
+            "l1": lambda: reconstruction.l1(made_BCHW, real_BCHW),
+            "l2": lambda: reconstruction.l2(made_BCHW, real_BCHW),
+            "huber": lambda: reconstruction.huber(made_BCHW, real_BCHW, self.config.huber_delta),
+            "ssim": lambda: similarity.ssim(made_BCHW, real_BCHW, 2.0),
+            "ms_ssim": lambda: similarity.ms_ssim(made_BCHW, real_BCHW, 2.0),
+        }
+        terms = {name: compute() for name, compute in pairs.items() if getattr(weights, name)}
+        if self.judge is not None:
+            # Its weights' gradients would be computed and thrown away.
+            judge, code_BK = self.judge.requires_grad_(False), batch["code"].detach()
+            answers, made_layers = judge(made_BCHW, code_BK)
+            if weights.adversarial:
+                terms["adversarial"] = adversarial.GAMES[self.config.game].generator(answers)
+            if weights.feature_matching:
+                terms["feature_matching"] = adversarial.feature_matching(judge(real_BCHW, code_BK)[1], made_layers)
+        if self.teller is not None:
+            terms["cycle"] = cycle(self.teller(made_BCHW), batch["features"])
+        return terms
+
+    def _code_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        """Terms that the code alone has, weighted."""
+        weights, terms = self.config.losses, {}
+        if self.config.variational and weights.kl:
+            weight = weights.kl * warmup(step, self.config.kl_warmup_steps)
+            terms["kl"] = weight * free_bits(batch["code"], batch["log_variance"], self.config.free_bits)
+        if self.space is not None:
+            sound_BD, image_BD = self.space(batch["code"], real_BCHW)
+            if weights.info_nce:
+                terms["info_nce"] = weights.info_nce * contrastive.info_nce(sound_BD, image_BD, self.config.temperature)
+            if weights.margin:
+                # Each beside its own picture, and beside that of its neighbour in the batch.
+                pairs = torch.cat([sound_BD, sound_BD]), torch.cat([image_BD, image_BD.roll(1, dims=0)])
+                together_B = torch.cat([torch.ones(len(sound_BD)), torch.zeros(len(sound_BD))]).to(sound_BD.device)
+                terms["margin"] = weights.margin * contrastive.margin(*pairs, together_B, self.config.margin)
+        return terms
+
+    def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:
+        """Pictures (B, C, S, S) in [0, 1] from features (B, F, N) and noise (B, ``latent_size``)."""
+        return _outside(self._translate(features_BFN, noise_BD)["picture"])
+
+
+def _outside(picture_BCHW: Tensor) -> Tensor:
+    """From (-1, 1) to [0, 1]."""
+    return (0.5 * picture_BCHW.float() + 0.5).clamp(0, 1)

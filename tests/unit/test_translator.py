@@ -1,0 +1,200 @@
+"""Systems of mixed objectives: each weight brings its own term, and each phase trains its own side."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from soundsight.losses.reconstruction import l1, l2
+from soundsight.models import mfcc_generator, sketch_cgan, sound2visual, soundnet_gan
+from soundsight.models.layers import count_parameters
+from soundsight.models.pictures import Judge, Transposed, Upsampling
+from soundsight.models.translator import Weights
+
+OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_matching", "cycle")
+OF_CODE = ("info_nce", "margin")
+
+
+def build(weights: dict[str, float], **options: Any) -> sound2visual.System:
+    torch.manual_seed(0)
+    return sound2visual.System(sound2visual.Config(losses=Weights(**weights), width=8, **options))
+
+
+def batch_for(system: Any, size: int = 6) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "features": torch.rand(size, *system.features_shape, generator=generator),
+        "image": torch.rand(size, *system.image_shape, generator=generator),
+        "noise": torch.randn(size, system.latent_size, generator=generator),
+    }
+
+
+def losses_of(system: Any, batch: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    batch = dict(batch)
+    return {phase: system.losses(phase, batch, 10_000) for phase in system.phases}
+
+
+@pytest.mark.parametrize("name", [*OF_PICTURE, *OF_CODE])
+def test_a_weight_brings_its_term_and_no_other(name: str) -> None:
+    system = build({"l2": 0.5, name: 2.0})
+    terms = losses_of(system, batch_for(system))["generator"]
+    assert set(terms) == {"l2", name}
+    other = build({"l2": 0.5, name: 2.0})
+    assert torch.autograd.grad(terms[name], list(system.encoder.parameters()), allow_unused=True)[0] is not None
+    assert count_parameters(other) == count_parameters(system)
+
+
+@pytest.mark.parametrize("name", [*OF_PICTURE, *OF_CODE])
+def test_terms_are_weighted(name: str) -> None:
+    once, thrice = (build({name: weight}) for weight in (1.0, 3.0))
+    found = [losses_of(system, batch_for(system))["generator"][name] for system in (once, thrice)]
+    torch.testing.assert_close(3 * found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_distances_are_those_of_pictures_from_minus_1_to_1() -> None:
+    system = build({"l1": 1.0, "l2": 1.0})
+    batch = batch_for(system)
+    terms = losses_of(system, batch)["generator"]
+    with torch.no_grad():
+        made = system.generate(batch["features"], batch["noise"])
+    torch.testing.assert_close(terms["l1"], 2 * l1(made, batch["image"]))
+    torch.testing.assert_close(terms["l2"], 4 * l2(made, batch["image"]))
+
+
+def test_without_an_adversary_there_is_no_discriminator() -> None:
+    assert build({"l2": 1.0}).phases == ("generator",)
+    assert build({"l2": 1.0}).judge is None
+    assert build({"feature_matching": 1.0}).phases == ("discriminator", "generator")
+
+
+@pytest.mark.parametrize("game", ["saturating", "non-saturating", "hinge", "least-squares", "wasserstein"])
+def test_each_phase_trains_its_own_side(game: str) -> None:
+    system = build({"l2": 1.0, "adversarial": 1.0, "feature_matching": 1.0}, game=game, gradient_penalty=10.0)
+    batch = batch_for(system)
+    sides = {phase: {id(p) for p in system.parameters_of(phase)} for phase in system.phases}
+    assert not sides["discriminator"] & sides["generator"]
+    for phase in system.phases:
+        system.zero_grad(set_to_none=True)
+        terms = system.losses(phase, batch, 0)
+        torch.stack(list(terms.values())).sum().backward()
+        touched = {id(p) for p in system.parameters() if p.grad is not None}
+        assert touched <= sides[phase]
+        assert len(touched) > 3
+        if phase == "discriminator":
+            assert set(terms) == {"adversarial", "penalty"}
+            assert float(terms["penalty"].detach()) > 0
+
+
+def test_balanced_objectives_share_the_pull_on_the_picture() -> None:
+    system = build({"l1": 1.0, "l2": 3.0, "adversarial": 1.0}, balance=True)
+    batch = batch_for(system)
+    for phase in system.phases:
+        terms = system.losses(phase, batch, 0)
+    pulls = {n: float(torch.autograd.grad(t, batch["picture"], retain_graph=True)[0].norm()) for n, t in terms.items()}
+    assert pulls["l2"] == pytest.approx(3 * pulls["l1"], rel=1e-3)
+    assert pulls["adversarial"] == pytest.approx(pulls["l1"], rel=1e-3)
+
+
+def test_a_code_that_is_drawn_has_a_divergence_and_nothing_else_of_the_noise() -> None:
+    options = {"variational": True, "latent_size": 12, "free_bits": 0.5, "kl_warmup_steps": 100}
+    system = build({"l2": 1.0, "kl": 2.0}, **options).eval()
+    batch = batch_for(system)
+    assert float(system.losses("generator", dict(batch), 10_000)["kl"].detach()) >= 2 * 0.5 * 12
+    assert float(system.losses("generator", dict(batch), 0)["kl"].detach()) == 0
+    with torch.no_grad():
+        quiet = system.generate(batch["features"], 0 * batch["noise"])
+        made = system.generate(batch["features"], batch["noise"])
+    assert not torch.equal(made, quiet)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"decoder": "transposed", "channels": (8, 8)}, "make pictures of 8 pixels"),
+        ({"variational": True, "latent_size": 0}, "latent_size above 0"),
+        ({"losses": {"l3": 1.0}}, "l3"),
+        ({"losses": {"l1": -1.0}}, "greater than or equal to 0"),
+        ({"losses": {"l1": float("nan")}}, "finite"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValidationError, match=match):
+        sound2visual.Config(**options)
+
+
+def test_the_published_generator_has_the_published_layers() -> None:
+    """FC 1024, 768, 512, 256, 100; eight transposed convolutions 4×4 from one pixel to 256, and how many weights."""
+    system = mfcc_generator.System(mfcc_generator.Config())
+    dense = [m for m in system.encoder.modules() if isinstance(m, nn.Linear)]
+    assert [m.out_features for m in dense] == [1024, 768, 512, 256, 100]
+    up = [m for m in system.generator.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert [m.out_channels for m in up] == [256, 128, 64, 32, 16, 8, 4, 3]
+    assert {(m.kernel_size, m.stride, m.padding) for m in up} == {((4, 4), (2, 2), (1, 1))}
+    sizes = [104, 1024, 768, 512, 256, 100]
+    of_dense = sum(a * b + b for a, b in pairwise(sizes))
+    channels = [100, 256, 128, 64, 32, 16, 8, 4, 3]
+    of_up = sum(16 * a * b + b for a, b in pairwise(channels))
+    of_norms = 2 * sum(channels[1:-1])
+    assert count_parameters(system) == of_dense + of_up + of_norms
+    assert system.image_shape == (3, 256, 256)
+    assert system.latent_size == 0
+
+
+def test_the_published_loss_is_the_squared_error_times_64() -> None:
+    system = mfcc_generator.System(mfcc_generator.Config()).eval()
+    batch = batch_for(system, 2)
+    (term,) = system.losses("generator", dict(batch), 0).values()
+    with torch.no_grad():
+        made = system.generate(batch["features"], batch["noise"])
+    torch.testing.assert_close(term, 64 * l2(2 * made - 1, 2 * batch["image"] - 1))
+
+
+def test_normalised_coefficients_forget_their_scale() -> None:
+    """In training, scale and offset of a coefficient make no difference; as published they do."""
+    torch.manual_seed(0)
+    features = 50 * torch.randn(16, 13, 8) - 300
+    for normalise in (True, False):
+        encoder = mfcc_generator.Encoder((32,), 8, normalise).train()
+        same = torch.allclose(encoder(features), encoder(0.5 * features + 40), rtol=1e-3, atol=1e-4)
+        assert same == normalise
+
+
+def test_the_waveform_encoder_forgets_when() -> None:
+    """A click later in the second gives nearly the same code: it is averaged over time."""
+    system = soundnet_gan.System(soundnet_gan.Config()).eval()
+    early, late, none = torch.zeros(3, 1, 1, 16_000)
+    early[..., 4000:4400], late[..., 8096:8496] = 1.0, 1.0
+    with torch.no_grad():
+        codes = [system.encoder(x) for x in (early, late, none)]
+    assert float((codes[0] - codes[1]).norm()) < 0.5 * float((codes[0] - codes[2]).norm())
+
+
+def test_sketches_have_one_channel() -> None:
+    assert sketch_cgan.System(sketch_cgan.Config()).image_shape == (1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    "generator", [Transposed(7, (16, 8, 8), 3), Upsampling(7, 4, 16, 3)], ids=["transposed", "upsampling"]
+)
+def test_a_generator_reaches_every_pixel_from_its_code(generator: nn.Module) -> None:
+    code = torch.randn(3, 7, generator=torch.Generator().manual_seed(2))
+    picture = generator(code)
+    assert picture.shape == (3, 3, 16, 16)
+    assert float(picture.detach().abs().max()) < 1
+    changed = (generator(-code) - picture).abs().amin(dim=(0, 1))
+    assert float(changed.detach().min()) > 0
+
+
+def test_the_judge_compares_what_it_sees_with_what_it_is_told() -> None:
+    torch.manual_seed(0)
+    judge = Judge(3, 8, 3, 5, spectral=True).eval()
+    pictures, codes = torch.rand(2, 3, 32, 32), torch.randn(2, 5)
+    answers, seen = judge(pictures, codes)
+    assert answers.shape == (2, 1, 4, 4)
+    assert [layer.shape[1] for layer in seen] == [8, 16, 32]
+    assert not torch.allclose(judge(pictures, codes.flip(0))[0], answers)
