@@ -83,7 +83,7 @@ def run_child(kind: str, recipe: str, options: argparse.Namespace) -> float:
 def measure(kind: str, name: str, steps: int, pairs: int) -> float:
     """Samples per second of the timed steps; the preparation of the data is not in it."""
     from soundsight.config import load_recipe
-    from soundsight.training.data import load_training_data
+    from soundsight.training.loading import load_training_data
 
     recipe = load_recipe(name)
 

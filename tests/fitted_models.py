@@ -82,7 +82,7 @@ def _model(nodes: list[Any], inputs: dict[str, Any], outputs: dict[str, Any], co
 def mean_images(root: Path) -> np.ndarray:
     """(10, 784) in [0, 1], of the training images."""
     train = mnist.load(root / "mnist", train=True)
-    return np.stack([train.images_NHW[train.labels == d].mean(0).ravel() for d in range(10)]) / 255
+    return np.stack([train.images_NCHW[train.labels == d].mean(0).ravel() for d in range(10)]) / 255
 
 
 def write_models(root: Path, out: Path) -> tuple[Path, Path]:

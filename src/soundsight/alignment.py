@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import picture
+from soundsight import photo
 from soundsight.errors import ImageError, ModelError
 from soundsight.folder import check_kind, read_folder, resolve, verify_weights
 from soundsight.generator import WEIGHTS, open_session
@@ -85,7 +85,7 @@ class Alignment(Hearing):
             raise ImageError(f"pictures come in a list; got {images!r}")
         shape = self.folder.image
         sound_1D = self.embed_sounds(self.extract(self.hear(sound)))
-        read = [picture.read(path, (shape.channels, shape.height, shape.width)) for path in images]
+        read = [photo.read(path, (shape.channels, shape.height, shape.width)) for path in images]
         if not read:
             return np.zeros(0, np.float32)
         fits_N: Float32 = (self.embed_images(np.stack(read)) @ sound_1D[0]).clip(-1, 1)

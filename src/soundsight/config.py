@@ -29,8 +29,10 @@ __all__ = [
     "ConsistencyConfig",
     "DataConfig",
     "FrozenConfig",
+    "JoinedClass",
     "ModelConfig",
     "Optimizer",
+    "PerceptualConfig",
     "Recipe",
     "TrainConfig",
     "load_recipe",
@@ -72,16 +74,32 @@ class Augment(Strict):
     """Cut or pad at both ends, up to this share of the clip: trimming is never exact."""
 
 
+class JoinedClass(Strict):
+    """What one class is called on either side."""
+
+    sounds: tuple[str, ...] = Field(min_length=1)
+    images: tuple[str, ...] = Field(min_length=1)
+
+
 class DataConfig(Strict):
     """Which data, how split and how paired."""
 
     sounds: str | None = None
     images: str = "mnist"
+    pairs: str | None = None
+    """In place of both: a data set of pairs (``scenes``), or a folder of one's own."""
+    target: Literal["picture", "sketch"] = "picture"
+    """What is to be painted: pictures, or their edges."""
+    classes: dict[str, JoinedClass] = {}
+    """Classes that sounds and images have in common, by name, where they call them differently; all others are left
+    out. Empty where both have the same classes in the same order."""
     pairing: Literal["many-to-one", "one-to-one"] = "many-to-one"
     max_pairs: PositiveInt | None = None
     """Train on the first so many pairs only, for a quick look."""
     split: str = "random"
-    """``random`` (90/10 over recordings), ``official`` or ``speaker:NAME`` (that speaker is the test set)."""
+    """``random`` (90/10 over recordings), ``official``, ``speaker:NAME`` (that speaker is the test set), ``clip`` or
+    ``fold:N``; of pairs ``block`` (the last quarter of each clip), ``clip``, ``clip:NAME``, or ``random``, which
+    leaks."""
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
@@ -165,6 +183,14 @@ class FrozenConfig(Strict):
     """Names as ``soundsight train --dry-run`` lists them: ``painter`` of a flow, so that its listener alone learns."""
 
 
+class PerceptualConfig(Strict):
+    """Perceptual distance as a loss of any system that makes pictures."""
+
+    model: str
+    """Folder of a trained judge, with its PyTorch weights, whose activations are compared."""
+    weight: PositiveFloat = 1.0
+
+
 class Recipe(Strict):
     """One experiment, whole."""
 
@@ -176,6 +202,7 @@ class Recipe(Strict):
     model: ModelConfig
     train: TrainConfig = TrainConfig()
     consistency: ConsistencyConfig | None = None
+    perceptual: PerceptualConfig | None = None
     frozen: FrozenConfig | None = None
     card: CardConfig = CardConfig()
 

@@ -54,9 +54,18 @@ class Hearing:
         clip = self._decode(sound)
         try:
             parts = audio.split_at_silences(clip) if split else [clip]
-            return [audio.condition(part) for part in parts]
+            return [self.prepare(part) for part in parts]
         except AudioError as error:
             raise AudioError(f"{sound if isinstance(sound, str | Path) else sound_name(sound)}: {error}") from error
+
+    def prepare(self, clip: Clip) -> Clip:
+        """A clip as the front end hears it: trimmed and levelled, or as it is.
+
+        Raises:
+            AudioError: It is silent, and the front end listens for something.
+        """
+        prepared: Clip = self._front_end.prepare(clip)
+        return prepared
 
     def extract(self, clips: Sequence[Clip]) -> NDArray[np.float32]:
         """Features (B, F, N) of clips from ``hear``, for ``from_features``."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import noise, picture
+from soundsight import noise, photo, picture
 from soundsight.blending import shares_of, turn
 from soundsight.controls import Controls, check_whole, inputs_of
 from soundsight.controls import check as check_controls
@@ -329,7 +329,7 @@ class AudioToImage(Hearing):
         last = self._last_style  # another thread may put its own in its place
         if last is None or last[0] != key:
             shape = self.folder.image
-            image_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+            image_CHW = photo.read(path, (shape.channels, shape.height, shape.width))
             self._last_style = last = key, self.generator.invert(image_CHW[None])[0]
         return last[1]
 

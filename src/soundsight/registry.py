@@ -23,8 +23,9 @@ __all__ = ["find", "names", "unknown"]
 # Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
     "datasets": {
-        *("archive", "augment", "check", "download", "footage", "frames", "from_video", "info", "outliers", "pairing"),
-        *("splits", "types", "voices", "windows"),
+        *("archive", "augment", "bundles", "check", "check_pairs", "classes", "clips", "download", "footage"),
+        *("frames", "from_video", "info", "outliers", "pair_set", "pair_splits", "pairing", "selection"),
+        *("sketch", "splits", "types", "voices", "windows"),
     },
     "features": {"mel", "options"},
     "metrics": {

@@ -17,10 +17,16 @@ from soundsight.datasets.types import ImageSet, SoundSet
 from soundsight.errors import DatasetError
 
 NAMES = registry.names("datasets")
+PAIRS = [name for name in NAMES if registry.find("datasets", name).INFO.kind == "pair"]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[name for name in NAMES if name not in PAIRS])
 def module(request):
+    return registry.find("datasets", request.param)
+
+
+@pytest.fixture(params=PAIRS)
+def pair_module(request):
     return registry.find("datasets", request.param)
 
 
@@ -32,6 +38,28 @@ def load(module, folder: Path) -> list[SoundSet | ImageSet]:
 
 def test_the_sets_of_the_papers_are_known():
     assert {"mnist", "fsdd", "speech_commands"} <= set(NAMES)
+    assert {"pairs", "scenes"} <= set(PAIRS)
+
+
+def test_pairs_have_papers_and_no_classes(pair_module):
+    info = pair_module.INFO
+    assert info.name == pair_module.__name__.rpartition(".")[2]
+    assert info.title
+    assert info.licence
+    assert info.classes == ()
+    assert info.files == ()
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_pairs_that_are_absent_are_one_line(pair_module, tmp_path, exists):
+    folder = tmp_path / "nothing"
+    if exists:
+        folder.mkdir()
+    for use in (pair_module.load, pair_module.check):
+        with pytest.raises(DatasetError) as caught:
+            use(folder)
+        assert str(folder) in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_its_papers_are_in_order(module):
@@ -97,8 +125,10 @@ def test_items_are_read_in_the_same_order_each_time(module, folder):
             assert first.paths == again.paths
             assert len(set(first.paths)) == len(first)
         elif isinstance(first, ImageSet) and isinstance(again, ImageSet):
-            assert first.images_NHW.dtype == np.uint8
-            np.testing.assert_array_equal(first.images_NHW, again.images_NHW)
+            assert first.images_NCHW.dtype == np.uint8
+            assert first.images_NCHW.shape[1] in (1, 3)
+            assert first.images_NCHW.flags.c_contiguous, "a layout in memory that sums in the same order everywhere"
+            np.testing.assert_array_equal(first.images_NCHW, again.images_NCHW)
 
 
 def test_data_pass_their_check_without_duplicates(module, folder):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from soundsight import registry
+from soundsight.audio import Clip
 from soundsight.config import load_recipe, parse_recipe, recipe_names
+from soundsight.datasets.selection import labels_of
 from soundsight.errors import RecipeError
-from soundsight.training.data import front_end
+from soundsight.training.loading import front_end
 from soundsight.training.system import build_system, check_phases
 
 NAMES = recipe_names()
@@ -24,10 +27,15 @@ def test_it_names_what_exists(name):
     recipe = load_recipe(name)
     assert recipe.name == name, "results are saved under the recipe's name"
     assert recipe.model.system in registry.names("models")
+    if recipe.data.pairs is not None:
+        assert registry.find("datasets", recipe.data.pairs).INFO.kind == "pair"
+        assert recipe.data.split == "block", "a split at random leaks"
+        return
     assert registry.find("datasets", recipe.data.images).INFO.kind == "image"
+    labels_of(recipe.data)
     if recipe.data.sounds is not None:
         assert registry.find("datasets", recipe.data.sounds).INFO.kind == "sound"
-    assert recipe.data.split in {"random", "official"} or recipe.data.split.startswith("speaker:")
+    assert recipe.data.split in {"random", "official", "clip"} or recipe.data.split.startswith("speaker:")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,8 +47,9 @@ def test_its_system_can_be_built_and_reads_its_features(name):
     if system.features_shape is None:
         assert recipe.data.sounds is None, "the system reads no sound"
     else:
-        _, options = front_end(recipe.features)
-        assert (options.bins, options.frames) == system.features_shape
+        front = front_end(recipe.features)
+        clip = Clip(np.zeros(front.options.sample_rate_hz, np.float32), front.options.sample_rate_hz)
+        assert front.extract([clip], front.options).shape[1:] == system.features_shape
 
 
 @pytest.mark.parametrize("name", NAMES)

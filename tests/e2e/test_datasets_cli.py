@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from file_server import Served, serve
-from sample_data import write_fsdd, write_mnist
+from sample_data import write_cifar10, write_esc50, write_fsdd, write_mnist
 from soundsight import registry
 from soundsight.cli import main
-from soundsight.datasets import fsdd
+from soundsight.datasets import cifar10, esc50, fsdd
 
 
 def run(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +44,7 @@ def test_list_says_what_is_here(tmp_path):
     result = run("list", "--json", SOUNDSIGHT_DATA=str(tmp_path))
     assert result.returncode == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert sorted(rows) == registry.names("datasets")
+    assert sorted(rows) == sorted([*registry.names("datasets"), "esc50-cifar10"])
     assert rows["fsdd"]["here"] == "yes"
     assert rows["mnist"]["here"] == "no"
     assert rows["speech_commands"]["here"] == "unfinished"
@@ -54,6 +54,8 @@ def test_list_says_what_is_here(tmp_path):
     assert table.returncode == 0
     for name in rows:
         assert name in table.stdout
+    assert rows["esc50-cifar10"]["stands_for"] == ["esc50", "cifar10"]
+    assert "esc50-cifar10: stands for esc50 and cifar10\n" in table.stdout
 
 
 def test_check_of_the_real_recordings(data_root):
@@ -143,10 +145,68 @@ def test_prepare_refuses_what_does_not_pass_the_check(tmp_path, monkeypatch, cap
         assert "470 missing" in capsys.readouterr().err
 
 
+def pack(folder: Path, name: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.add(folder, name)
+    return buffer.getvalue()
+
+
+def test_prepare_of_a_name_that_stands_for_two_sets(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(cifar10, "_PER_CLASS", {"train": 10, "test": 2})
+    write_esc50(tmp_path / "esc50", esc50.INFO.classes, folds=(1,))
+    write_cifar10(tmp_path / "cifar10")
+    with serve() as server:
+        for module, top, body in (
+            (esc50, "ESC-50-0123", pack(tmp_path / "esc50", "ESC-50-0123")),
+            (cifar10, "cifar10", pack(tmp_path / "cifar10" / "cifar-10-batches-bin", "cifar-10-batches-bin")),
+        ):
+            server.files[top] = Served(body)
+            (file,) = module.INFO.files
+            monkeypatch.setattr(
+                module, "INFO", replace(module.INFO, files=(replace(file, urls=(server.url(top),), md5=None),))
+            )
+        paths = [str(tmp_path / "data" / name) for name in ("esc50", "cifar10")]
+        assert main(["datasets", "prepare", "esc50-cifar10"]) == 0
+        out, err = capsys.readouterr()
+        assert out.split() == paths
+        assert "CC BY-NC 3.0" in err
+        assert "Krizhevsky" in err
+        assert main(["datasets", "prepare", "esc50-cifar10"]) == 0
+        assert capsys.readouterr().out.split() == paths
+        assert len(server.log) == 2, "nothing is downloaded twice"
+    assert main(["datasets", "check", "esc50-cifar10", "--json"]) == 0
+    reports = json.loads(capsys.readouterr().out)
+    assert [(report["name"], report["num_items"]) for report in reports] == [("esc50", 400), ("cifar10", 120)]
+    next((tmp_path / "data" / "esc50" / "audio").iterdir()).unlink()
+    assert main(["datasets", "check", "esc50-cifar10"]) == 2
+    out, err = capsys.readouterr()
+    assert "esc50: " in out
+    assert "cifar10: " in out
+    assert "1 missing" in err
+
+
+def test_the_real_sets_are_there_as_they_lie(data_root):
+    result = run("prepare", "esc50-cifar10", SOUNDSIGHT_DATA=str(data_root))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [str(data_root / "esc50"), str(data_root / "cifar10")]
+    assert result.stderr.count("is there already") == 2
+
+
+@pytest.mark.parametrize("command", ["prepare", "check"])
+def test_one_folder_is_not_for_two_sets(tmp_path, command):
+    message = one_line(run(command, "esc50-cifar10", "--folder", str(tmp_path)))
+    assert "stands for esc50 and cifar10" in message
+    assert "SOUNDSIGHT_DATA" in message
+    assert not list(tmp_path.iterdir())
+
+
 PREPARE = """
 import sys
 from dataclasses import replace
-from soundsight.datasets import fsdd
+from soundsight.datasets import cifar10, esc50, fsdd
 fsdd.INFO = replace(fsdd.INFO, files=(replace(fsdd.INFO.files[0], urls=(sys.argv[1],)),))
 from soundsight.cli import main
 sys.exit(main(["datasets", "prepare", "fsdd", "--folder", sys.argv[2]]))

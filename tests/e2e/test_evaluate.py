@@ -93,19 +93,19 @@ def test_the_numbers_are_those_of_an_independent_computation(evaluate, models, d
     test = mnist.load(data_root / "mnist", train=False)
     centroid = KNeighborsClassifier(1).fit(mean_images(data_root), np.arange(10))
     assert baselines["real images"] == pytest.approx(
-        (centroid.predict(test.images_NHW.reshape(-1, 784) / 255) == test.labels).mean(), abs=1e-3
+        (centroid.predict(test.images_NCHW.reshape(-1, 784) / 255) == test.labels).mean(), abs=1e-3
     )
     # Right recordings are shown as real images, of which the judge reads so many.
     assert baselines["nearest recording"] == pytest.approx((near == labels).mean() * baselines["real images"], abs=0.02)
     constant = centroid.predict(
-        mnist.load(data_root / "mnist", train=True).images_NHW.reshape(-1, 784).mean(0)[None] / 255
+        mnist.load(data_root / "mnist", train=True).images_NCHW.reshape(-1, 784).mean(0)[None] / 255
     )
     assert baselines["constant picture"] == pytest.approx((labels == constant).mean())
     spread = {b["name"]: b["value"] for b in report["scores"]["diversity"]["baselines"]}
     assert spread["constant picture"] == 0
     assert spread["real images"] == 1
     assert spread["nearest recording"] == pytest.approx(1, abs=0.1)
-    compared_with_real_images(report, images, test.images_NHW.reshape(-1, 784) / 255)
+    compared_with_real_images(report, images, test.images_NCHW.reshape(-1, 784) / 255)
 
 
 def compared_with_real_images(report: dict[str, Any], images: np.ndarray, real: np.ndarray) -> None:
@@ -204,7 +204,7 @@ def test_a_judge_is_tested_on_real_images(evaluate, models, data_root: Path) -> 
     score = json.loads(out)["scores"]["accuracy"]
     test = mnist.load(data_root / "mnist", train=False)
     centroid = KNeighborsClassifier(1).fit(mean_images(data_root), np.arange(10))
-    reference = (centroid.predict(test.images_NHW.reshape(-1, 784) / 255) == test.labels).mean()
+    reference = (centroid.predict(test.images_NCHW.reshape(-1, 784) / 255) == test.labels).mean()
     assert score["value"] == pytest.approx(reference, abs=1e-3)
     # Both are well-known: the share of ones, and the nearest neighbour's 3.09 % error (LeCun et al., 1998).
     baselines = {b["name"]: b["value"] for b in score["baselines"]}
@@ -241,7 +241,7 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         ("surplus",): "other.onnx is not listed",
         ("changed",): "is not the file",
         (str(foreign),): "does not say what the model was trained on",
-        ("few", "--judge", judge): "trained on 2 labels, fsdd has 10",
+        ("few", "--judge", judge): "trained on 2 labels, its data have 10",
     }
     for args, message in cases.items():
         code, out, err = evaluate(*args)

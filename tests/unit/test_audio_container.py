@@ -59,6 +59,13 @@ def test_cut_containers_are_refused(container: str, codec: str) -> None:
         decode(data[: int(len(data) * 0.6)], sample_rate_hz=RATE_HZ)
 
 
+def test_a_title_in_an_old_encoding_is_no_reason_to_refuse_a_file() -> None:
+    data = muxed("mp4", "aac")
+    assert data.count(b"Lavf") == 1, "FFmpeg leaves its name"
+    clip = decode(data.replace(b"Lavf", b"L\xe9vf"), sample_rate_hz=RATE_HZ)
+    assert clip.duration_s == pytest.approx(3, abs=0.1)
+
+
 def test_video_without_sound() -> None:
     with pytest.raises(AudioError, match="no sound track"):
         decode(muxed("mp4", "", sound=False), sample_rate_hz=RATE_HZ)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from onnx_models import describe, generator_bytes, write_generator
-from soundsight import AudioToImage, noise, picture
+from soundsight import AudioToImage, noise, photo
 from soundsight.errors import ImageError, ModelError, SoundsightError
 from soundsight.export.convert import to_onnx
 from soundsight.folder import write_folder
@@ -112,7 +112,7 @@ def digit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_style_is_the_noise_that_its_picture_comes_from(pipe, system, digit, features):
-    image = torch.from_numpy(picture.read(digit, (1, 28, 28)))
+    image = torch.from_numpy(photo.read(digit, (1, 28, 28)))
     with torch.no_grad():
         start = (2 * image - 1).reshape(1, 784)
         label, back = torch.zeros(1, 10), torch.linspace(0, 1, 51)

@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from fitted_models import recipe
 from onnx_models import describe
 from sample_data import write_fsdd
+from soundsight.datasets.types import SoundSet
 from soundsight.errors import DatasetError, ModelError, OutputError
 from soundsight.evaluation import files
 from soundsight.evaluation.baselines import images_of_labels, mean_image, nearest
@@ -24,7 +25,7 @@ from soundsight.evaluation.page import render
 from soundsight.evaluation.protocol import Data, load_sounds, pair, recipe_of
 from soundsight.evaluation.published import PUBLISHED, published
 from soundsight.evaluation.report import Baseline, Group, Report, Sample, Score, shown_groups
-from soundsight.evaluation.scores import by_name, clustered_error, mean_over_recordings
+from soundsight.evaluation.scores import by_name, by_speaker, clustered_error, mean_over_recordings
 from soundsight.evaluation.text import lines
 from soundsight.files import check_writable
 
@@ -46,8 +47,16 @@ def test_an_item_is_nearest_to_itself() -> None:
 
 
 def test_mean_image_of_black_and_white_is_grey() -> None:
-    images = np.stack([np.zeros((4, 5)), np.full((4, 5), 255)]).astype(np.uint8)
-    np.testing.assert_array_equal(mean_image(images), np.full((4, 5), 128))
+    images = np.stack([np.zeros((1, 4, 5)), np.full((1, 4, 5), 255)]).astype(np.uint8)
+    np.testing.assert_array_equal(mean_image(images), np.full((1, 4, 5), 128))
+
+
+def test_mean_image_keeps_colours_apart() -> None:
+    images = np.zeros((2, 3, 4, 5), np.uint8)
+    images[:, 0], images[1, 2] = 200, 100
+    mean = mean_image(images)
+    assert mean.shape == (3, 4, 5)
+    assert [sorted(set(channel.ravel().tolist())) for channel in mean] == [[200], [0], [50]]
 
 
 def test_images_of_labels_have_these_labels_and_all_are_drawn() -> None:
@@ -89,6 +98,15 @@ def test_clustered_error_is_the_plain_one_where_every_picture_has_its_own_record
 def test_by_name_is_sorted_and_weighs_nothing_across_names() -> None:
     groups = by_name(np.array(["theo", "ada", "theo", "ada", "ada"]), np.array([True, True, False, True, False]))
     assert groups == (Group("ada", 2 / 3, 3), Group("theo", 0.5, 2))
+
+
+def test_by_speaker_needs_speakers() -> None:
+    sounds = SoundSet(
+        tuple(Path(f"{i}.wav") for i in range(4)), np.zeros(4, np.int64), ("ada", "bob", "ada", "eve"), np.zeros(4)
+    )
+    rows, right = np.array([0, 2, 2, 1]), np.array([True, False, True, True])
+    assert by_speaker(sounds, rows, right) == (Group("ada", pytest.approx(2 / 3), 3), Group("bob", 1.0, 1))
+    assert by_speaker(replace(sounds, speakers=None), rows, right) == ()
 
 
 def test_many_speakers_are_shown_by_their_lowest() -> None:

@@ -70,7 +70,7 @@ def test_plain_and_gzip_files_are_read_alike(tmp_path, plain):
     np.testing.assert_array_equal(train.labels, np.arange(40) % 10)
     # The generator of the sample, run again: images come in their order, rows before columns.
     expected = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
-    np.testing.assert_array_equal(train.images_NHW, expected)
+    np.testing.assert_array_equal(train.images_NCHW, expected[:, None])
 
 
 def test_other_spelling_of_the_names(tmp_path):
@@ -100,15 +100,15 @@ def test_files_that_do_not_fit_each_other(tmp_path):
 def test_the_published_numbers(data_root):
     train = mnist.load(data_root / "mnist", train=True)
     test = mnist.load(data_root / "mnist", train=False)
-    assert train.images_NHW.shape == (60_000, 28, 28)
-    assert test.images_NHW.shape == (10_000, 28, 28)
+    assert train.images_NCHW.shape == (60_000, 1, 28, 28)
+    assert test.images_NCHW.shape == (10_000, 1, 28, 28)
     assert train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     # The constants that every recipe for MNIST normalises with.
-    assert train.images_NHW.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
-    assert train.images_NHW.std() / 255 == pytest.approx(0.3081, abs=5e-5)
+    assert train.images_NCHW.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+    assert train.images_NCHW.std() / 255 == pytest.approx(0.3081, abs=5e-5)
 
 
 def test_check_accepts_the_published_files(data_root):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageOps
 
-from soundsight import picture
+from soundsight import photo, picture
 from soundsight.errors import ImageError, OutputError
 from soundsight.files import replace_file
 
@@ -193,22 +193,22 @@ def test_a_picture_of_ours_is_read_as_it_was(tmp_path: Path) -> None:
     image_CHW[:, [0, -1]] = image_CHW[:, :, [0, -1]] = 0
     path = tmp_path / "ours.png"
     replace_file(path, picture.encode(picture.to_uint8(image_CHW), "png", {}))
-    np.testing.assert_allclose(picture.read(path, (1, 28, 28)), image_CHW, atol=0.5 / 255 + 1e-6)
+    np.testing.assert_allclose(photo.read(path, (1, 28, 28)), image_CHW, atol=0.5 / 255 + 1e-6)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tiff"])
 def test_every_usual_format_is_read(tmp_path: Path, suffix: str) -> None:
-    found = picture.read(_write(tmp_path / f"stroke.{suffix}", _stroke().repeat(10, 0).repeat(10, 1)), (1, 28, 28))
+    found = photo.read(_write(tmp_path / f"stroke.{suffix}", _stroke().repeat(10, 0).repeat(10, 1)), (1, 28, 28))
     assert found.shape == (1, 28, 28)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found[0], _stroke() / 255, atol=0.2)
 
 
 def test_ink_on_paper_becomes_light_on_dark(tmp_path: Path) -> None:
-    paper = picture.read(_write(tmp_path / "paper.png", 255 - _stroke()), (1, 28, 28))
+    paper = photo.read(_write(tmp_path / "paper.png", 255 - _stroke()), (1, 28, 28))
     np.testing.assert_allclose(paper[0], _stroke() / 255, atol=1e-6)
     coloured = 255 - np.stack([_stroke()] * 3, axis=-1)
-    kept = picture.read(_write(tmp_path / "colour.png", coloured), (3, 28, 28))
+    kept = photo.read(_write(tmp_path / "colour.png", coloured), (3, 28, 28))
     np.testing.assert_allclose(kept, np.moveaxis(coloured, 2, 0) / 255, atol=1e-6)
 
 
@@ -216,14 +216,14 @@ def test_ink_on_paper_becomes_light_on_dark(tmp_path: Path) -> None:
 def test_what_is_transparent_is_background(tmp_path: Path, ink: int) -> None:
     rgba = np.full((28, 28, 4), ink, np.uint8)
     rgba[..., 3] = _stroke()
-    found = picture.read(_write(tmp_path / "transparent.png", rgba, "RGBA"), (1, 28, 28))
+    found = photo.read(_write(tmp_path / "transparent.png", rgba, "RGBA"), (1, 28, 28))
     np.testing.assert_allclose(found[0], _stroke() / 255, atol=1e-6)
 
 
 def test_a_picture_of_another_shape_keeps_its_proportions(tmp_path: Path) -> None:
     wide = np.zeros((50, 100), np.uint8)
     wide[10:40, 40:60] = 255
-    found = picture.read(_write(tmp_path / "wide.png", wide), (1, 28, 28))[0]
+    found = photo.read(_write(tmp_path / "wide.png", wide), (1, 28, 28))[0]
     assert not found[:7].any()
     assert not found[-7:].any()
     ink = np.argwhere(found > 0.5)
@@ -271,21 +271,21 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path: Path, make, message
     path = tmp_path / "picture.png"
     make(path)
     with pytest.raises(ImageError, match=message) as caught:
-        picture.read(path, (1, 28, 28))
+        photo.read(path, (1, 28, 28))
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_is_too_large_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture, "MAX_BYTES", 10)
+    monkeypatch.setattr(photo, "MAX_BYTES", 10)
     with pytest.raises(ImageError, match="at most 0 MiB"):
-        picture.read(_write(tmp_path / "big.png", _stroke()), (1, 28, 28))
+        photo.read(_write(tmp_path / "big.png", _stroke()), (1, 28, 28))
 
 
 def test_sixteen_bits_are_read_to_scale(tmp_path: Path) -> None:
     levels = _stroke().astype(np.uint16) * 257 // 3
     Image.fromarray(levels).save(tmp_path / "deep.png")
-    np.testing.assert_allclose(picture.read(tmp_path / "deep.png", (1, 28, 28))[0], _stroke() / 255 / 3, atol=0.01)
+    np.testing.assert_allclose(photo.read(tmp_path / "deep.png", (1, 28, 28))[0], _stroke() / 255 / 3, atol=0.01)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -297,14 +297,14 @@ def test_what_a_turned_camera_took_is_upright(tmp_path: Path, orientation: int) 
     image.save(tmp_path / "turned.jpg", exif=exif, quality=100)
     with Image.open(tmp_path / "turned.jpg") as turned:
         ImageOps.exif_transpose(turned).save(tmp_path / "upright.png")
-    found, wanted = (picture.read(tmp_path / name, (1, 28, 28)) for name in ("turned.jpg", "upright.png"))
+    found, wanted = (photo.read(tmp_path / name, (1, 28, 28)) for name in ("turned.jpg", "upright.png"))
     np.testing.assert_allclose(found, wanted, atol=0.03)
 
 
 def test_a_large_photo_takes_little_memory(tmp_path: Path) -> None:
     path = _write(tmp_path / "large.png", np.zeros((6000, 8000), np.uint8))
     tracemalloc.start()
-    picture.read(path, (1, 28, 28))
+    photo.read(path, (1, 28, 28))
     _, peak = tracemalloc.get_traced_memory()  # NumPy's; Pillow's own is that of the decoded picture
     tracemalloc.stop()
     assert peak < 64 << 20
@@ -314,5 +314,5 @@ def test_reading_pictures_changes_no_warnings(tmp_path: Path) -> None:
     path = _write(tmp_path / "stroke.png", _stroke())
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: picture.read(path, (1, 28, 28)), range(100)))
+        list(pool.map(lambda _: photo.read(path, (1, 28, 28)), range(100)))
     assert warnings.filters == before

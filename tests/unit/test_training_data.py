@@ -19,7 +19,8 @@ from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
 from soundsight.metrics.calibration import temperature
-from soundsight.training.data import TrainingData, check_shapes, load_calibration_data, load_training_data, stream
+from soundsight.training.data import TrainingData, check_shapes, stream
+from soundsight.training.loading import load_calibration_data, load_training_data
 from soundsight.training.system import build_system
 from soundsight.training.trainer import train
 from soundsight.training.weights import load_system
@@ -231,8 +232,8 @@ def test_a_stream_is_known_by_all_its_arguments():
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
-        ({"data": {"images": "fsdd"}}, "'data.images': fsdd is a data set of sounds; known here: mnist"),
-        ({"data": {"sounds": "mnist"}}, "'data.sounds': mnist is a data set of images; known here: fsdd"),
+        ({"data": {"images": "fsdd"}}, "'data.images': fsdd is a data set of sounds; known here: cifar10, mnist"),
+        ({"data": {"sounds": "mnist"}}, "'data.sounds': mnist is a data set of images; known here: esc50, fsdd"),
         ({"features": {"name": "logmel", "bands": 3}}, "unknown key 'features.bands' in the recipe; known here: name,"),
         ({"features": {"name": 5}}, "'features.name'"),
         ({"features": {"bins": "many"}}, "'features': bins must be a whole number"),

@@ -16,7 +16,7 @@ from soundsight.models.layers import count_parameters
 from soundsight.models.pictures import Judge, Transposed, Upsampling
 from soundsight.models.translator import Weights
 
-OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_matching", "cycle")
+OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_matching", "cycle", "cohesion")
 OF_CODE = ("info_nce", "margin")
 
 
@@ -31,6 +31,8 @@ def batch_for(system: Any, size: int = 6) -> dict[str, Tensor]:
         "features": torch.rand(size, *system.features_shape, generator=generator),
         "image": torch.rand(size, *system.image_shape, generator=generator),
         "noise": torch.randn(size, system.latent_size, generator=generator),
+        "next_features": torch.rand(size, *system.features_shape, generator=generator),
+        "next_image": torch.rand(size, *system.image_shape, generator=generator),
     }
 
 
@@ -64,6 +66,19 @@ def test_distances_are_those_of_pictures_from_minus_1_to_1() -> None:
         made = system.generate(batch["features"], batch["noise"])
     torch.testing.assert_close(terms["l1"], 2 * l1(made, batch["image"]))
     torch.testing.assert_close(terms["l2"], 4 * l2(made, batch["image"]))
+
+
+def test_cohesion_compares_changes() -> None:
+    """A scene that does not change: what is lost is how much the picture does."""
+    system = build({"cohesion": 1.0})
+    assert system.looks_ahead
+    assert not build({"l2": 1.0}).looks_ahead
+    batch = batch_for(system)
+    batch["next_image"] = batch["image"]
+    found = system.eval().losses("generator", dict(batch), 0)["cohesion"]
+    with torch.no_grad():
+        made = [system.generate(batch[key], batch["noise"]) for key in ("features", "next_features")]
+    torch.testing.assert_close(found.detach(), 2 * (made[1] - made[0]).abs().mean())
 
 
 def test_without_an_adversary_there_is_no_discriminator() -> None:

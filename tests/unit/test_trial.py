@@ -37,7 +37,8 @@ def trial_of(num_paired: int, draws: int = 1) -> Trial:
     """A hundred real test images of each label, of which some are paired, each so often."""
     labels_N = np.repeat(np.arange(LABELS), 100)
     images: Any = SimpleNamespace(
-        train=ImageSet(pictures(labels_N, 1), labels_N), test=ImageSet(pictures(labels_N, 2), labels_N)
+        train=ImageSet(pictures(labels_N, 1)[:, None], labels_N),
+        test=ImageSet(pictures(labels_N, 2)[:, None], labels_N),
     )
     chosen = np.concatenate([np.arange(num_paired), 100 + np.arange(num_paired)])
     images_P = np.tile(chosen, draws)
@@ -88,7 +89,7 @@ def test_the_yardstick_is_all_real_test_images_whatever_was_paired(num_paired, d
     test = tested.images.test
     assert len(real.decisions_P) == len(tested)
     assert (real.decisions_P == tested.labels_P).all()
-    assert real.spread == pytest.approx(spread(test.images_NHW[:, None] / 255, test.labels))
+    assert real.spread == pytest.approx(spread(test.images_NCHW / 255, test.labels))
     assert len(np.unique(real.features_SD, axis=0)) == len(real.features_SD) == 200, "no image stands there twice"
 
 

@@ -51,11 +51,15 @@ def log_says_short(log: str) -> bool:
 
 
 def ends_early(source: Source, start: bytes) -> bool:
-    """Whether an Ogg or MP3 file, told by its first bytes, stops before its end; it is left at any position."""
+    """Whether an Ogg, MP3 or AVI file, told by its first bytes, stops before its end; it is left at any position."""
     if start.startswith(b"OggS"):
         return _ogg_ends_early(source)
     if start.startswith(b"ID3") or (start[0] == 0xFF and len(start) > 1 and start[1] >= 0xE0):
         return _mp3_ends_early(source)
+    if start.startswith(b"RIFF") and start[8:12] == b"AVI ":
+        # FFmpeg shortens the film to what is there. Some tools are wrong by a few bytes.
+        size = int.from_bytes(start[4:8], "little")
+        return size < _UNKNOWN_SIZE and size * 0.99 > source.seek(0, os.SEEK_END)
     return False
 
 

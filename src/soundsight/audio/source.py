@@ -33,11 +33,12 @@ class Memory(io.BytesIO):
         return super().seek(max(0, base + offset))
 
 
-def open_source(source: str | Path | bytes | BinaryIO) -> tuple[Source, str]:
+def open_source(source: str | Path | bytes | BinaryIO, kind: str = "sound") -> tuple[Source, str]:
     """Open a source for reading.
 
     Args:
         source: A path to a regular file, the bytes of one, or a binary stream, which is read to its end.
+        kind: What it is expected to be, for messages.
 
     Returns:
         The open source, at its start, and its name for messages.
@@ -48,29 +49,30 @@ def open_source(source: str | Path | bytes | BinaryIO) -> tuple[Source, str]:
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         name = printable(str(path))
-        return _open_file(path, name), name
+        return _open_file(path, name, kind), name
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name = bytes(source), "the given bytes"
     elif hasattr(source, "read"):
         name = _stream_name(source)
         data = _read_stream(source, name)
     else:
-        raise AudioError(f"a sound cannot be read from {type(source).__name__!r}; expected a path, bytes or a stream")
+        raise AudioError(f"a {kind} cannot be read from {type(source).__name__!r}; expected a path, bytes or a stream")
     if not data:
-        raise AudioError(f"{name}: empty, 0 bytes; expected a sound")
+        raise AudioError(f"{name}: empty, 0 bytes; expected a {kind}")
     return Memory(data), name
 
 
-def _open_file(path: Path, name: str) -> io.FileIO:
+def _open_file(path: Path, name: str, kind: str) -> io.FileIO:
     try:
         # Looked at before it is opened: opening a pipe would wait for its other end.
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             if stat.S_ISDIR(status.st_mode):
-                raise AudioError(f"{name}: a folder; expected a sound file")
-            raise AudioError(f"{name}: a pipe or a device; expected a sound file ('generate -' reads standard input)")
+                raise AudioError(f"{name}: a folder; expected a {kind} file")
+            hint = " ('generate -' reads standard input)" if kind == "sound" else ""
+            raise AudioError(f"{name}: a pipe or a device; expected a {kind} file{hint}")
         if status.st_size == 0:
-            raise AudioError(f"{name}: empty, 0 bytes; expected a sound")
+            raise AudioError(f"{name}: empty, 0 bytes; expected a {kind}")
         return io.FileIO(path)
     except OSError as error:
         raise AudioError(f"{name}: cannot be read: {error.strerror or error}") from error

@@ -29,6 +29,7 @@ of these cost the least.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,7 @@ COMMANDS = {
     "evaluate": "Measure a model and write a report.",
     "reproduce": "Run what a paper's tables and figures need, and write them with the published numbers beside ours.",
     "export": "Convert a trained model to ONNX and check it.",
-    "datasets": "List, prepare and check data sets.",
+    "datasets": "List, prepare and check data sets, or make one of videos.",
     "models": "List the models and show their cards.",
     "info": "Show versions, extras, devices and folders.",
 }
@@ -97,8 +98,6 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _open_streams() -> None:
     """A standard stream that the caller has closed is None: nothing can be read from it, and what is said is lost."""
-    import os
-
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process runs
     for name in ("stdout", "stderr"):
@@ -158,9 +157,12 @@ def say(message: str) -> None:
         return
 
 
-def show(message: str) -> None:
-    """One line on stdout."""
-    sys.stdout.write(_printable(message, sys.stdout.encoding))
+def show(message: str, *, marked: bool = False) -> None:
+    """One line on stdout; a marked one in colour, where a terminal shows colours and nobody has asked for none."""
+    line = _printable(message, sys.stdout.encoding)
+    if marked and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        line = f"\x1b[33m{line[:-1]}\x1b[0m\n"
+    sys.stdout.write(line)
 
 
 def _printable(message: str, encoding: str | None) -> str:
@@ -171,8 +173,6 @@ def _printable(message: str, encoding: str | None) -> str:
 
 def _silence_stdout() -> None:
     """Point a stdout that fails at nothing, so that the interpreter's last flush does not complain about it."""
-    import os
-
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

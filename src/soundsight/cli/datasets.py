@@ -1,4 +1,4 @@
-"""``soundsight datasets``: list, prepare and check data sets."""
+"""``soundsight datasets``: list, prepare and check data sets, or make one of videos."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soundsight.cli import examples, say, show
+from soundsight.cli.from_video import EXAMPLES, from_video
 from soundsight.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from soundsight.datasets.info import DatasetInfo
 
 app = typer.Typer(
-    rich_markup_mode=None, add_completion=False, no_args_is_help=True, help="List, prepare and check data sets."
+    rich_markup_mode=None,
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, prepare and check data sets, or make one of videos.",
 )
+app.command("from-video", epilog=EXAMPLES)(from_video)
 
 _HERE = {"yes": "here", "no": "not here", "unfinished": "begun"}
 # Lines shown of a long list; --json has all of them.
@@ -25,8 +30,9 @@ _SHOWN = 10
 
 def _complete(incomplete: str) -> list[str]:
     from soundsight import registry
+    from soundsight.datasets.bundles import BUNDLES
 
-    return [name for name in registry.names("datasets") if name.startswith(incomplete)]
+    return [name for name in (*registry.names("datasets"), *BUNDLES) if name.startswith(incomplete)]
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=_complete, help="As shown by 'datasets list'.")]
@@ -43,9 +49,10 @@ def list_(as_json: Json = False) -> None:
     import json
 
     from soundsight import registry
+    from soundsight.datasets.bundles import BUNDLES
     from soundsight.datasets.info import data_root, folder_of
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in registry.names("datasets"):
         module = registry.find("datasets", name)
         info: DatasetInfo = module.INFO
@@ -62,11 +69,14 @@ def list_(as_json: Json = False) -> None:
                 "folder": str(folder),
             }
         )
+    bundles = [{"name": name, "kind": "bundle", "stands_for": list(members)} for name, members in BUNDLES.items()]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(rows + bundles, indent=2, ensure_ascii=False))
         return
     for row in rows:
         show(f"{row['name']}: {row['kind']}s, {_HERE[row['here']]}; {row['title']}, {row['licence']}")
+    for bundle in bundles:
+        show(f"{bundle['name']}: stands for {' and '.join(bundle['stands_for'])}")
     show(f"in {data_root()}")
 
 
@@ -78,6 +88,11 @@ def prepare(name: Name, folder: Folder = None) -> None:
 
     An interrupted download goes on where it stopped. Nothing is downloaded where the data set is there already.
     """
+    for member in _members(name, folder):
+        _prepare(member, folder)
+
+
+def _prepare(name: str, folder: Path | None) -> None:
     from soundsight import registry
     from soundsight.datasets import download
     from soundsight.datasets.info import folder_of
@@ -85,6 +100,9 @@ def prepare(name: Name, folder: Folder = None) -> None:
     module = registry.find("datasets", name)
     info: DatasetInfo = module.INFO
     target = folder or folder_of(name)
+    if not info.files:
+        where = f"see {info.homepage}" if info.homepage else "it is a folder of your own files"
+        raise DatasetError(f"{name} cannot be downloaded from here; {where}, and put it in {target}")
     if _state(module, target) == "yes":
         say(f"{name} is there already; 'soundsight datasets check {name}' looks at every item")
         typer.echo(target)
@@ -97,9 +115,16 @@ def prepare(name: Name, folder: Folder = None) -> None:
     typer.echo(target)
 
 
-@app.command(epilog=examples("soundsight datasets check fsdd", "soundsight datasets check mnist --json"))
+@app.command(
+    epilog=examples(
+        "soundsight datasets check fsdd", "soundsight datasets check mnist --json", "soundsight datasets check my-pairs"
+    )
+)
 def check(name: Name, folder: Folder = None, as_json: Json = False) -> None:
     """Look at every item of a data set: counts, durations, formats, damage, gaps and duplicates.
+
+    A folder of pairs of one's own can be named in place of a data set; for
+    pairs it also says how much a split at random would leak.
 
     Ends with exit code 2 where something is missing or damaged.
     """
@@ -108,12 +133,31 @@ def check(name: Name, folder: Folder = None, as_json: Json = False) -> None:
     from soundsight import registry
     from soundsight.datasets.info import folder_of
 
-    report: Report = registry.find("datasets", name).check(folder or folder_of(name))
+    if folder is None and name not in registry.names("datasets") and Path(name).is_dir():
+        name, folder = "pairs", Path(name)
+    members = _members(name, folder)
+    reports = [registry.find("datasets", member).check(folder or folder_of(member)) for member in members]
     if as_json:
-        typer.echo(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        plain = [report.as_dict() for report in reports]
+        typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2, ensure_ascii=False))
     else:
-        _show(report)
-    _refuse(report)
+        for report in reports:
+            _show(report)
+    for report in reports:
+        _refuse(report)
+
+
+def _members(name: str, folder: Path | None) -> tuple[str, ...]:
+    """The data sets that a name stands for."""
+    from soundsight.datasets.bundles import BUNDLES
+
+    members = BUNDLES.get(name, (name,))
+    if folder is not None and len(members) > 1:
+        raise DatasetError(
+            f"{name} stands for {' and '.join(members)}, and --folder is for one data set; name one of them, "
+            "or set SOUNDSIGHT_DATA to the folder for both"
+        )
+    return members
 
 
 def _state(module: Any, folder: Path) -> str:
@@ -122,6 +166,8 @@ def _state(module: Any, folder: Path) -> str:
 
     if unfinished(module.INFO, folder):
         return "unfinished"
+    if hasattr(module, "is_here"):
+        return "yes" if module.is_here(folder) else "no"
     if module.INFO.kind == "image":
         paths = [folder / file.path for file in module.INFO.files]
         return "yes" if all(path.is_file() or path.with_suffix("").is_file() for path in paths) else "no"

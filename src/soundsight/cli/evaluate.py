@@ -19,17 +19,25 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate runs/theo --split speaker:theo",
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
         "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
+        "soundsight evaluate beach_frames --split random",
         "soundsight evaluate digits --json",
     )
 )
 def evaluate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Name of a model or a model folder.", autocompletion=complete_models)
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Name of a model or a model folder; or pairs, for what a model of them must beat.",
+            autocompletion=complete_models,
+        ),
     ],
     split: Annotated[
         str | None,
         typer.Option(
-            metavar="SPLIT", help="random, official or speaker:NAME; by default the one that it was trained with."
+            metavar="SPLIT",
+            help="random, official, speaker:NAME, clip, fold:N; of pairs block, clip, clip:NAME, random. By default "
+            "the one that it was trained with.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the pairs, the noise and the samples.")] = 0,
@@ -63,11 +71,17 @@ def evaluate(
     A picture is made for every test pair of the paper's protocol and read
     by a judge. Every score stands beside what needs no model (chance, a
     constant picture, the nearest training recording), real images and the
-    published number; one that such a baseline reaches is marked.
+    published number; one that such a baseline reaches is marked, in colour
+    where there is any.
+
+    Pictures of pairs are compared with the real one of their moment. For a
+    data set of pairs, or a folder of them, in place of a model, the
+    baselines alone are measured.
     """
     import json
 
     from soundsight.evaluation import files
+    from soundsight.evaluation.evaluator import baselines, is_pairs
     from soundsight.evaluation.evaluator import evaluate as run
     from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings
     from soundsight.evaluation.progress import bar
@@ -78,19 +92,22 @@ def evaluate(
         raise SoundsightError("--snr says how loud --noise is; name the noise, too")
     check_writable(out or Path("reports"))
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
-    with bar() as watch:
-        report = run(
-            model,
-            split=split,
-            seed=seed,
-            judge=judge,
-            num_samples=samples,
-            draws=draws,
-            around=around,
-            alignment=None if alignment == "none" else alignment,
-            data=data,
-            watch=watch,
-        )
+    if is_pairs(model):
+        report = baselines(model, split=split or "block", seed=seed, data=data)
+    else:
+        with bar() as watch:
+            report = run(
+                model,
+                split=split,
+                seed=seed,
+                judge=judge,
+                num_samples=samples,
+                draws=draws,
+                around=around,
+                alignment=None if alignment == "none" else alignment,
+                data=data,
+                watch=watch,
+            )
     folder = out or Path(
         "reports", "-".join([report.model, *([report.split.replace(":", "-")] if report.split else [])])
     )
@@ -99,5 +116,5 @@ def evaluate(
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
         return
     for line in lines(report):
-        show(line)
+        show(line, marked=line.endswith(" *") or line.startswith("  * "))
     show(f"report: {written[0]}")

@@ -37,7 +37,7 @@ def rank(
 
     Exit code: 0, or 1 if some pictures could not be read, 2 if none could or something else is wrong.
     """
-    from soundsight import picture
+    from soundsight import photo
     from soundsight.alignment import Alignment
 
     if sound == "-" and sys.stdin.isatty():
@@ -52,7 +52,7 @@ def rank(
     scores, errors = [], []
     for path in images:
         try:
-            pixels_CHW = picture.read(path, (shape.channels, shape.height, shape.width))
+            pixels_CHW = photo.read(path, (shape.channels, shape.height, shape.width))
         except ImageError as error:
             errors.append(str(error))
             continue

@@ -5,7 +5,7 @@ Used in training only. Every function takes and returns samples (T,) float32; a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import soxr
@@ -20,17 +20,19 @@ __all__ = ["change", "coloured_noise", "copies", "reverberate", "stretch", "tilt
 Float32 = NDArray[np.float32]
 
 
-def copies(clips: Sequence[Clip], config: Augment, rng: np.random.Generator) -> list[list[Clip]]:
-    """``config.copies`` changed versions of each clip, conditioned like every clip; the original when that is 0."""
+def copies(
+    clips: Sequence[Clip], config: Augment, rng: np.random.Generator, prepare: Callable[[Clip], Clip] = condition
+) -> list[list[Clip]]:
+    """``config.copies`` changed versions of each clip, prepared like every clip; the original when that is 0."""
     if config.copies == 0:
         return [[clip] for clip in clips]
-    return [[_conditioned(clip, config, rng) for _ in range(config.copies)] for clip in clips]
+    return [[_changed(clip, config, rng, prepare) for _ in range(config.copies)] for clip in clips]
 
 
-def _conditioned(clip: Clip, config: Augment, rng: np.random.Generator) -> Clip:
+def _changed(clip: Clip, config: Augment, rng: np.random.Generator, prepare: Callable[[Clip], Clip]) -> Clip:
     samples_T = change(clip.samples, clip.sample_rate_hz, config, rng)
     try:
-        return condition(Clip(samples_T, clip.sample_rate_hz))
+        return prepare(Clip(samples_T, clip.sample_rate_hz))
     except AudioError:  # a clip cut down to nothing: keep the original rather than fail after minutes of work
         return clip
 

@@ -120,7 +120,7 @@ def check_sounds(
         folder=folder,
         num_items=len(sounds),
         classes=_count(info, sounds.labels),
-        speakers=dict(sorted(Counter(sounds.speakers).items())),
+        speakers=dict(sorted(Counter(sounds.speakers or ()).items())),
         durations_s=_statistics(seconds) if len(seconds) else {},
         formats=dict(formats),
         missing=tuple(missing),
@@ -166,10 +166,11 @@ def check_images(info: DatasetInfo, folder: Path, parts: Mapping[str, ImageSet],
     """
     labels_N = np.concatenate([part.labels for part in parts.values()])
     names = [f"{key}:{row}" for key, part in parts.items() for row in range(len(part))]
-    digests = [hashlib.sha256(image.tobytes()).digest() for part in parts.values() for image in part.images_NHW]
+    digests = [hashlib.sha256(image.tobytes()).digest() for part in parts.values() for image in part.images_NCHW]
     formats: Counter[str] = Counter()
     for part in parts.values():
-        formats[f"{part.images_NHW.shape[1]}×{part.images_NHW.shape[2]} grey, 8 bit"] += len(part)
+        _, num_channels, height, width = part.images_NCHW.shape
+        formats[f"{height}×{width} {'grey' if num_channels == 1 else 'colour'}, 8 bit"] += len(part)
     return Report(
         name=info.name,
         kind=info.kind,

@@ -79,6 +79,7 @@ def load(folder: Path) -> SoundSet:
 def check(folder: Path) -> Report:
     """Decode every recording and look for gaps: it stands in for the checksum that the archive does not have."""
     sounds = load(folder)
+    assert sounds.speakers is not None, "every name has one"
     have = set(zip(sounds.labels.tolist(), sounds.speakers, sounds.indices.tolist(), strict=True))
     missing = [
         f"{digit}_{speaker}_{index}.wav"

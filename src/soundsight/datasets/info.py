@@ -70,7 +70,7 @@ class DatasetInfo:
     """
 
     name: str
-    kind: Literal["sound", "image"]
+    kind: Literal["sound", "image", "pair"]
     title: str
     licence: str
     attribution: str

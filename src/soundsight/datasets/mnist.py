@@ -64,7 +64,7 @@ def load(folder: Path, *, train: bool) -> ImageSet:
         train: The 60,000 training images, else the 10,000 test images.
 
     Returns:
-        Images (N, 28, 28) uint8, ink 255 on black 0, with labels 0 to 9.
+        Images (N, 1, 28, 28) uint8, ink 255 on black 0, with labels 0 to 9.
 
     Raises:
         DatasetError: A file is missing, damaged, or not what its name says.
@@ -80,7 +80,7 @@ def load(folder: Path, *, train: bool) -> ImageSet:
         raise DatasetError(f"{images_path}: {len(images)} images, but {len(labels)} labels in {labels_path.name}")
     if len(labels) and labels.max() > 9:
         raise DatasetError(f"{labels_path}: label {labels.max()}, expected 0 to 9")
-    return ImageSet(images, labels.astype(np.int64))
+    return ImageSet(images.reshape(-1, 1, _SIDE, _SIDE), labels.astype(np.int64))
 
 
 def check(folder: Path) -> Report:

@@ -11,7 +11,7 @@ from soundsight.alignment import Alignment
 from soundsight.errors import DatasetError
 from soundsight.evaluation.protocol import load_images, load_sounds, recipe_of
 from soundsight.evaluation.report import Baseline, Score
-from soundsight.evaluation.scores import by_label, by_name
+from soundsight.evaluation.scores import by_label, by_speaker
 from soundsight.folder import ModelFolder
 from soundsight.metrics.accuracy import confusion_matrix
 from soundsight.metrics.retrieval import chance, cosines, recall_at
@@ -32,15 +32,14 @@ def evaluate_alignment(model: ModelFolder, split: str | None, root: Path) -> dic
     if len(images.info.classes) != len(sounds.info.classes):
         raise DatasetError(f"{sounds.info.name} and {images.info.name} have other labels: nothing belongs together")
     rows = sounds.split.test
-    clips = sounds.sounds.load(rows, sample_rate_hz=space.sample_rate_hz)
+    clips = sounds.sounds.load(rows, sample_rate_hz=space.sample_rate_hz, prepare=space.prepare)
     sound_RD = space.embed_sounds(space.extract(clips))
-    image_ND = space.embed_images(images.test.images_NHW[:, None].astype(np.float32) / np.float32(255))
+    image_ND = space.embed_images(images.test.images_NCHW.astype(np.float32) / np.float32(255))
     near_RN = cosines(sound_RD, image_ND)
     sound_labels_R, image_labels_N = sounds.sounds.labels[rows], images.test.labels
     together_RN = sound_labels_R[:, None] == image_labels_N
     found_R = image_labels_N[near_RN.argmax(axis=1)]
     confusion_LL = confusion_matrix(sound_labels_R, found_R, len(images.info.classes))
-    speakers_R = np.array(sounds.sounds.speakers)[rows]
     scores = [
         Score(
             "match",
@@ -75,7 +74,7 @@ def evaluate_alignment(model: ModelFolder, split: str | None, root: Path) -> dic
         "scores": tuple(scores),
         "confusion_LL": confusion_LL,
         "by_label": by_label(images.info.classes, confusion_LL),
-        "by_speaker": by_name(speakers_R, found_R == sound_labels_R),
+        "by_speaker": by_speaker(sounds.sounds, rows, found_R == sound_labels_R),
         "samples": (),
         "data": (sounds.data, images.data),
         "judge": {"name": model.name, **model.weights},

@@ -15,10 +15,10 @@ Float32 = NDArray[np.float32]
 _BLOCK = 256
 
 
-def mean_image(images_NHW: UInt8) -> UInt8:
-    """The mean of all images, (H, W) uint8: the best constant answer in squared error."""
-    mean_HW: UInt8 = np.rint(images_NHW.mean(axis=0)).astype(np.uint8)
-    return mean_HW
+def mean_image(images_NCHW: UInt8) -> UInt8:
+    """The mean of all images, (C, H, W) uint8: the best constant answer in squared error."""
+    mean_CHW: UInt8 = np.rint(images_NCHW.mean(axis=0)).astype(np.uint8)
+    return mean_CHW
 
 
 def nearest(queries: Float32, items: Float32) -> Int64:

@@ -9,25 +9,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from soundsight import noise
+from soundsight import noise, registry
 from soundsight._version import __version__
 from soundsight.alignment import Alignment
+from soundsight.config import DataConfig
 from soundsight.datasets.info import data_root
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.aligning import evaluate_alignment
 from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings, hearing_scores
 from soundsight.evaluation.judging import evaluate_judge
+from soundsight.evaluation.likeness import evaluate_frames, evaluate_pairs
 from soundsight.evaluation.networks import engine, load_alignment, load_judge, load_pipeline
+from soundsight.evaluation.protocol import recipe_of
 from soundsight.evaluation.report import Report, Score
-from soundsight.evaluation.scores import all_scores, by_label, by_name
+from soundsight.evaluation.scores import all_scores, by_label, by_speaker
 from soundsight.evaluation.trial import Outcome, Trial, Watch
 from soundsight.folder import ModelFolder, read_folder, resolve
 from soundsight.metrics.accuracy import confusion_matrix
 
-__all__ = ["MAX_DRAWS", "MAX_SAMPLES", "evaluate"]
+__all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "evaluate", "is_pairs"]
 
 MAX_SAMPLES = 100
 MAX_DRAWS = 1000
@@ -50,7 +51,7 @@ def evaluate(
 
     Args:
         name_or_folder: A model of the package, or a model folder.
-        split: ``random``, ``official`` or ``speaker:NAME``; None is the one that the model was trained with.
+        split: One that ``make_split`` knows; None is the one that the model was trained with.
         seed: Of the pairs, the noise and the choice of samples.
         judge: A classifier of pictures, by name or folder.
         num_samples: Random pictures of each label in the report.
@@ -64,7 +65,7 @@ def evaluate(
         The report; nothing is written.
 
     Raises:
-        UnknownNameError: There is no such model, judge, split or speaker.
+        UnknownNameError: There is no such model, judge, split, speaker or fold.
         ModelError: A model folder is not finished, damaged, or does not fit the data.
         DatasetError: The data are absent, or not those that the model was trained on.
         MissingExtraError: There is no ``model.onnx``, and PyTorch is not installed.
@@ -95,6 +96,10 @@ def evaluate(
         if split is not None:
             raise SoundsightError(f"'{model.name}' is a judge, tested on real test images; leave --split out")
         found = evaluate_judge(model, root)
+    elif recipe_of(model).data.pairs is not None:
+        if around.outliers or around.noise or draws > 1:
+            raise SoundsightError(f"'{model.name}' paints pairs: leave --outliers, --noise and --draws out")
+        found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch)
     else:
         pipe = load_pipeline(model)
         tested = trial.load_trial(model, pipe, split, seed, root, draws)
@@ -116,6 +121,51 @@ def evaluate(
             **_alignment(model, tested, space, notes),
         }
     return Report(**common, **found, seconds=round(time.perf_counter() - began_s, 1))
+
+
+def is_pairs(name_or_folder: str) -> bool:
+    """Whether a data set of pairs is meant, by its name or as a folder that holds no model."""
+    if name_or_folder in registry.names("datasets"):
+        return bool(registry.find("datasets", name_or_folder).INFO.kind == "pair")
+    folder = Path(name_or_folder)
+    return (folder / "pairs.csv").is_file() and not (folder / "config.json").exists()
+
+
+def baselines(
+    name_or_folder: str, *, split: str = "block", seed: int = 0, image_size: int = 256, data: Path | None = None
+) -> Report:
+    """What a model of some pairs must beat, which needs no model and no sound.
+
+    Args:
+        name_or_folder: A data set of pairs, or a folder of one's own.
+        split: ``block``, ``clip``, ``clip:NAME`` or ``random``.
+        seed: Of a split that is drawn, and of the noise among the baselines.
+        image_size: Side at which pictures are compared.
+        data: Folder of the data sets; None is ``data_root()``.
+
+    Returns:
+        The report, without scores of a model.
+
+    Raises:
+        DatasetError: The data are absent or cannot be divided.
+        UnknownNameError: There is no such split or clip.
+    """
+    began_s = time.perf_counter()
+    wanted = DataConfig(pairs=name_or_folder, split=split)
+    found = evaluate_frames(wanted, data_root() if data is None else data, seed, image_size)
+    parts = ["soundsight", "evaluate", name_or_folder, "--split", split, "--seed", str(seed)]
+    return Report(
+        model=Path(name_or_folder).name,
+        system="baselines",
+        summary="",
+        seed=seed,
+        weights={},
+        versions={"soundsight": __version__, "python": platform.python_version(), "numpy": version("numpy")},
+        command=shlex.join(parts + ([] if data is None else ["--data", str(data)])),
+        date=time.strftime("%Y-%m-%d", time.gmtime()),
+        **found,
+        seconds=round(time.perf_counter() - began_s, 1),
+    )
 
 
 def _read(path: Path) -> ModelFolder:
@@ -152,7 +202,7 @@ def _describe(
     """The part of a report that is computed from decisions."""
     sounds = tested.sounds
     confusion_LL = confusion_matrix(tested.labels_P, outcome.decisions_P, len(tested.labels))
-    speakers_P = np.array(sounds.sounds.speakers)[sounds.split.test][tested.rows_P]
+    rows_P = sounds.split.test[tested.rows_P]
     return {
         "kind": "generator",
         "split": sounds.split.name,
@@ -163,7 +213,7 @@ def _describe(
         "scores": (*all_scores(model, tested, outcome, others), *heard),
         "confusion_LL": confusion_LL,
         "by_label": by_label(tested.labels, confusion_LL),
-        "by_speaker": by_name(speakers_P, outcome.decisions_P == tested.labels_P),
+        "by_speaker": by_speaker(sounds.sounds, rows_P, outcome.decisions_P == tested.labels_P),
         "data": (sounds.data, tested.images.data),
     }
 

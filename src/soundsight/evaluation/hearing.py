@@ -98,7 +98,7 @@ def hearing_scores(
         ),
     ]
     if around.noise:
-        clips = tested.sounds.sounds.load(rows, sample_rate_hz=pipe.sample_rate_hz)
+        clips = tested.sounds.sounds.load(rows, sample_rate_hz=pipe.sample_rate_hz, prepare=pipe.prepare)
         # Not trimmed: what is steady would be cut away, and a bang be taken for the background.
         noises = _load(around.noise, lambda path: [audio.decode(path, sample_rate_hz=pipe.sample_rate_hz)], notes)
         for snr_db in around.snrs_db:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from soundsight.datasets.selection import labels_of
 from soundsight.evaluation.baselines import nearest
 from soundsight.evaluation.networks import load_judge
 from soundsight.evaluation.protocol import load_images, recipe_of
@@ -25,15 +26,16 @@ def evaluate_judge(model: ModelFolder, root: Path) -> dict[str, Any]:
     Raises:
         DatasetError, ModelError: The data are absent, or the judge does not fit them.
     """
-    images = load_images(recipe_of(model), root)
-    train, test, labels = images.train, images.test, images.info.classes
-    _, judge = load_judge(model.path, len(labels), (1, *test.images_NHW.shape[1:]))
-    decisions_N = judge(test.images_NHW[:, None])[0].argmax(axis=1)
+    recipe = recipe_of(model)
+    images = load_images(recipe, root)
+    train, test, labels = images.train, images.test, labels_of(recipe.data) or ()
+    _, judge = load_judge(model.path, len(labels), test.images_NCHW.shape[1:])
+    decisions_N = judge(test.images_NCHW)[0].argmax(axis=1)
     confusion_LL = confusion_matrix(test.labels, decisions_N, len(labels))
     value = accuracy(confusion_LL)
     commonest = np.bincount(train.labels).argmax()
     near_N = nearest(
-        test.images_NHW.astype(np.float32) / np.float32(255), train.images_NHW.astype(np.float32) / np.float32(255)
+        test.images_NCHW.astype(np.float32) / np.float32(255), train.images_NCHW.astype(np.float32) / np.float32(255)
     )
     score = Score(
         name="accuracy",

@@ -22,8 +22,8 @@ def render(report: Report) -> str:
     content = (
         "".join(f'<p class="warn">{escape(note)}</p>\n' for note in report.notes)
         + f"<h2>Scores</h2>\n{_scores(report)}\n{_pictures(report)}\n"
-        + f"<h2>What was read as what</h2>\n{_confusion(report)}\n"
-        + f'<h2>In detail</h2>\n<div class="columns">\n{groups}\n</div>\n'
+        + (f"<h2>What was read as what</h2>\n{_confusion(report)}\n" if report.labels else "")
+        + (f'<h2>In detail</h2>\n<div class="columns">\n{groups}\n</div>\n' if groups else "")
         + how(report.command, report.facts())
     )
     return page(f"{report.model}: evaluation", report.subtitle, content)
@@ -55,7 +55,10 @@ def _scores(report: Report) -> str:
         body = []
         for name, values in rows:
             ours = ' class="ours"' if name == OURS else ""
-            cells = "".join(f"<td>{escape(value)}</td>" for value in values)
+            # A star stands for a baseline that does as well: in colour, too, for those who see it.
+            cells = "".join(
+                f"<td{' class=warn' if value.endswith('*') else ''}>{escape(value)}</td>" for value in values
+            )
             body.append(f'<tr{ours}><th scope="row">{escape(name)}</th>{cells}</tr>')
         table = f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         tables.append(f'<div class="scroll">{table}</div>')
@@ -76,19 +79,21 @@ def _pictures(report: Report) -> str:
         return ""
     parts = [
         "<h2>Pictures</h2>",
-        f'<p class="soft">Drawn at random with seed {report.seed}, not picked. Outlined: what the judge misread.</p>',
+        f'<p class="soft">Drawn at random with seed {report.seed}, not picked.'
+        f"{' Outlined: what the judge misread.' if report.labels else ''}</p>",
     ]
     for label, samples in groupby(report.samples, key=lambda sample: sample.label):
-        items = "".join(_picture(sample) for sample in samples)
+        items = "".join(_picture(sample, is_read=bool(report.labels)) for sample in samples)
         parts.append(f'<h3>{escape(label)}</h3>\n<ul class="pictures">{items}</ul>')
     return "\n".join(parts)
 
 
-def _picture(sample: Sample) -> str:
+def _picture(sample: Sample, *, is_read: bool) -> str:
     png = b64encode(encode(sample.image_HWC, "png", {})).decode()
     height, width = sample.image_HWC.shape[:2]
     right = sample.label == sample.decision
-    alt = escape(f"Picture made from {sample.sound}, which says {sample.label}; read as {sample.decision}")
+    read_as = f"Picture made from {sample.sound}, which says {sample.label}; read as {sample.decision}"
+    alt = escape(read_as if is_read else f"{sample.label} picture of {sample.sound}")
     read = "" if right else f"<br><b>read as {escape(sample.decision)}</b>"
     return (
         f"<li{'' if right else ' class=wrong'}>"

@@ -10,15 +10,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import registry
 from soundsight.config import Recipe, parse_recipe
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pairing import Pairs, many_to_one, one_to_one
+from soundsight.datasets.selection import images_of, infos_of, sounds_of
 from soundsight.datasets.splits import Split, make_split
 from soundsight.datasets.types import ImageSet, SoundSet
 from soundsight.errors import DatasetError, ModelError, RecipeError
@@ -95,15 +94,13 @@ def load_images(recipe: Recipe, root: Path) -> Images:
         DatasetError: It is absent or damaged.
         UnknownNameError: There is no such data set.
     """
-    name = recipe.data.images
-    component = registry.find("datasets", name)
-    train, test = (component.load(root / name, train=part) for part in (True, False))
+    info = infos_of(recipe.data)[-1]
+    train, test = (images_of(recipe.data, root, train=part) for part in (True, False))
     digest = hashlib.sha256()
     for part in (train, test):
-        digest.update(part.images_NHW)
-        digest.update(part.labels)
-    data = _data(name, component.INFO, len(train), len(test), digest.hexdigest())
-    return Images(train, test, component.INFO, data)
+        digest.update(part.images_NCHW.data)
+        digest.update(part.labels.data)
+    return Images(train, test, info, _data(info, len(train), len(test), digest.hexdigest()))
 
 
 def load_sounds(model: ModelFolder, recipe: Recipe, split: str | None, root: Path) -> Sounds:
@@ -118,22 +115,18 @@ def load_sounds(model: ModelFolder, recipe: Recipe, split: str | None, root: Pat
     Raises:
         DatasetError: The data set is absent, or not the one that the model was trained on.
         ModelError: The recipe names no recordings.
-        UnknownNameError: There is no such data set, split or speaker.
+        UnknownNameError: There is no such data set, split, speaker or fold.
     """
-    name = recipe.data.sounds
-    if name is None:
+    if recipe.data.sounds is None:
         raise ModelError(f"{model.path}: its recipe names no recordings (data.sounds), there is nothing to test it on")
-    component = registry.find("datasets", name)
-    sounds: SoundSet = component.load(root / name)
+    info, sounds = infos_of(recipe.data)[0], sounds_of(recipe.data, root)
     # The seed that drew the split for training; any other would test on recordings that trained.
     own = make_split(sounds, recipe.data.split, seed=recipe.train.seed)
-    _check_counts(model, name, own)
+    _check_counts(model, info.name, own)
     used = own if split is None else make_split(sounds, split, seed=recipe.train.seed)
     num_heard = len(np.intersect1d(used.test, own.train))
     digest = _fingerprint(sounds.paths)
-    return Sounds(
-        sounds, used, num_heard, component.INFO, _data(name, component.INFO, len(used.train), len(used.test), digest)
-    )
+    return Sounds(sounds, used, num_heard, info, _data(info, len(used.train), len(used.test), digest))
 
 
 def pair(recipe: Recipe, image_labels: Int64, sound_labels: Int64, seed: int) -> Pairs:
@@ -165,5 +158,5 @@ def _fingerprint(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _data(name: str, info: Any, num_train: int, num_test: int, sha256: str) -> Data:
-    return Data(name, info.title, info.licence, info.attribution, num_train, num_test, sha256)
+def _data(info: DatasetInfo, num_train: int, num_test: int, sha256: str) -> Data:
+    return Data(info.name, info.title, info.licence, info.attribution, num_train, num_test, sha256)

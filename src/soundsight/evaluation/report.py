@@ -108,14 +108,14 @@ class Report:
         num_pictures: Pictures judged.
         num_recordings: Test recordings; None for a judge.
         num_heard: Test recordings that the model was trained on; above 0 the scores are no test.
-        labels: Names of the L labels.
+        labels: Names of the L labels; none for pairs.
         scores: With their baselines.
         confusion_LL: (L, L) int64; row the label, column what the judge read.
         by_label: Accuracy of each label.
         by_speaker: Accuracy of each speaker.
         samples: Random pictures, label by label.
         data: Data sets with their fingerprints.
-        judge: Name and SHA-256 of the judge.
+        judge: Name and SHA-256 of the judge; empty where pictures are compared with the real one of their moment.
         alignment: Name and SHA-256 of the space of the alignment score; empty without one.
         more_notes: What a reader must know besides.
         weights: File name to SHA-256 of the model's weights.
@@ -160,6 +160,8 @@ class Report:
                 f"{self.system}: {self.num_recordings:,} test recordings and {self.num_pictures:,} real test images "
                 f"(split '{self.split}')"
             )
+        if not self.labels:
+            return f"{self.system}: {self.num_pictures:,} test pairs (split '{self.split}', seed {self.seed})"
         return (
             f"{self.system}: {self.num_pictures:,} pictures from {self.num_recordings:,} test recordings "
             f"(split '{self.split}', seed {self.seed}), read by {self.judge['name']}"
@@ -174,6 +176,11 @@ class Report:
             return (
                 "R@k: share of the sounds (pictures) that find a picture (sound) of their label among the k nearest. "
                 "In detail below, R@1 from sound to picture."
+            )
+        if not self.labels:
+            return (
+                "Each score is the mean over test pairs. For errors and losses lower is better. Where a baseline "
+                "reaches a score, the model's pictures need no sound to be as like the real ones."
             )
         return (
             "±: standard error over test recordings. Diversity is of the pictures that were read as their label; that "
@@ -207,7 +214,7 @@ class Report:
         return [
             ("Model", [self.summary, *_hashes(self.weights)] if self.summary else _hashes(self.weights)),
             *([("Alignment", [self.alignment["name"], *_hashes(_but_name(self.alignment))])] if self.alignment else []),
-            ("Judge", [self.judge["name"], *_hashes(_but_name(self.judge))]),
+            *([("Judge", [self.judge["name"], *_hashes(_but_name(self.judge))])] if self.judge else []),
             *(
                 (
                     data.title,
@@ -239,7 +246,8 @@ class Report:
 def _rows(scores: Sequence[Score]) -> list[tuple[str, list[str]]]:
     names = dict.fromkeys(baseline.name for score in scores for baseline in score.baselines)
     beside = [{b.name: number(score, b.value) for b in score.baselines} for score in scores]
-    rows = [(OURS, [ours(score) for score in scores])]
+    # Of pairs alone, without a model, there are baselines and nothing else.
+    rows = [] if all(math.isnan(score.value) for score in scores) else [(OURS, [ours(score) for score in scores])]
     if any(score.published for score in scores):
         papers = [number(score, score.published.value) if score.published else "–" for score in scores]
         rows.append(("published", papers))

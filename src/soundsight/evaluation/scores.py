@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsight.datasets.types import SoundSet
 from soundsight.evaluation.protocol import recipe_of
 from soundsight.evaluation.published import published
 from soundsight.evaluation.report import Baseline, Group, Score
@@ -18,7 +19,7 @@ from soundsight.metrics.frechet import frechet_distance
 from soundsight.metrics.kernel import kernel_distance
 from soundsight.metrics.neighbours import Reference
 
-__all__ = ["all_scores", "by_label", "by_name", "clustered_error", "mean_over_recordings"]
+__all__ = ["all_scores", "by_label", "by_name", "by_speaker", "clustered_error", "mean_over_recordings"]
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -65,7 +66,7 @@ def _accuracies(model: ModelFolder, tested: Trial, outcome: Outcome, others: dic
             "accuracy",
             "Accuracy over pictures",
             by_picture(outcome),
-            clustered_error(right(outcome), tested.rows_P),
+            clustered_error(right(outcome), _clusters(tested)),
             (chance, *_beside(by_picture, others)),
             # What the paper measured is a test; where the model has heard the recordings, this is none.
             None if sounds.num_heard else paper,
@@ -78,6 +79,16 @@ def _accuracies(model: ModelFolder, tested: Trial, outcome: Outcome, others: dic
             (chance, *_beside(by_recording, others)),
         ),
     )
+
+
+def _clusters(tested: Trial) -> Int64:
+    """(P,) which source each pair's recording is of: takes of one source clip succeed or fail together."""
+    clips = tested.sounds.sounds.source_clips
+    if clips is None:
+        return tested.rows_P
+    _, clip_R = np.unique(np.array(clips), return_inverse=True)
+    clip_P: Int64 = clip_R[tested.sounds.split.test[tested.rows_P]]
+    return clip_P
 
 
 def _diversities(outcome: Outcome, others: dict[str, Outcome]) -> tuple[Score, Score]:
@@ -187,8 +198,13 @@ def by_label(labels: tuple[str, ...], confusion_LL: Int64) -> tuple[Group, ...]:
     return tuple(Group(*row) for row in zip(labels, recall_L.tolist(), counts_L.tolist(), strict=True))
 
 
+def by_speaker(sounds: SoundSet, rows_P: Int64, right_P: Bool) -> tuple[Group, ...]:
+    """Accuracy of each speaker of the recordings in ``rows_P``; nothing where the data set names no speakers."""
+    return () if sounds.speakers is None else by_name(np.array(sounds.speakers)[rows_P], right_P)
+
+
 def by_name(names_P: NDArray[np.str_], right_P: Bool) -> tuple[Group, ...]:
-    """Accuracy of each name (of a speaker), sorted by name."""
+    """Accuracy of each name, sorted by name."""
     names, group_P, counts = np.unique(names_P, return_inverse=True, return_counts=True)
     right = np.bincount(group_P, right_P, len(names)) / counts
     return tuple(Group(*row) for row in zip(names.tolist(), right.tolist(), counts.tolist(), strict=True))

@@ -20,7 +20,8 @@ def lines(report: Report) -> Iterator[str]:
         yield from _score(score)
     yield ""
     yield report.score_note
-    yield from _labels(report)
+    if report.labels:
+        yield from _labels(report)
     if report.by_speaker:
         yield ""
         shown, left_out = shown_groups(report.by_speaker)
@@ -29,7 +30,7 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _score(score: Score) -> Iterator[str]:
-    yield f"{score.title}: {ours(score)}"
+    yield f"{score.title}: {ours(score)}" if not math.isnan(score.value) else score.title
     if score.published:
         yield f"  published: {number(score, score.published.value)} ({score.published.source})"
     yield from (f"  {baseline.name}: {number(score, baseline.value)}" for baseline in score.baselines)

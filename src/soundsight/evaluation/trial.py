@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from soundsight import noise
 from soundsight.alignment import Alignment
+from soundsight.datasets.selection import labels_of
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.baselines import images_of_labels, mean_image, nearest
 from soundsight.evaluation.networks import Judge, draw_pictures
@@ -109,12 +110,10 @@ def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: 
     """
     recipe = recipe_of(model)
     images, sounds = load_images(recipe, root), load_sounds(model, recipe, split, root)
-    labels = model.labels or sounds.info.classes
-    for data in (sounds.info, images.info):
-        if len(data.classes) != len(labels):
-            raise DatasetError(
-                f"{model.path} was trained on {len(labels)} labels, {data.name} has {len(data.classes)}: other data"
-            )
+    known = labels_of(recipe.data) or ()
+    labels = model.labels or known
+    if len(known) != len(labels):
+        raise DatasetError(f"{model.path} was trained on {len(labels)} labels, its data have {len(known)}: other data")
     pairs = pair(recipe, images.test.labels, sounds.sounds.labels[sounds.split.test], seed)
     return Trial(
         images=images,
@@ -129,7 +128,8 @@ def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: 
 
 
 def _features(pipe: AudioToImage, sounds: Sounds, rows: Int64) -> Float32:
-    return pipe.extract(sounds.sounds.load(rows, sample_rate_hz=pipe.sample_rate_hz))
+    clips = sounds.sounds.load(rows, sample_rate_hz=pipe.sample_rate_hz, prepare=pipe.prepare)
+    return pipe.extract(clips)
 
 
 def choose(trial: Trial, num_samples: int) -> list[int]:
@@ -145,7 +145,8 @@ def fit_of(space: Alignment, trial: Trial) -> Fit:
     Raises:
         DatasetError, AudioError: A recording cannot be read.
     """
-    clips = trial.sounds.sounds.load(trial.sounds.split.test, sample_rate_hz=space.sample_rate_hz)
+    rows, rate_hz = trial.sounds.split.test, space.sample_rate_hz
+    clips = trial.sounds.sounds.load(rows, sample_rate_hz=rate_hz, prepare=space.prepare)
     sound_RD = space.embed_sounds(space.extract(clips))
 
     def fit(images_BCHW: UInt8, rows_B: Int64) -> Float32:
@@ -221,13 +222,13 @@ def baselines(judge: Judge, trial: Trial, near_R: Int64, fit: Fit | None = None)
         fit: From ``fit_of``.
     """
     images = trial.images
-    constant_1CHW = mean_image(images.train.images_NHW)[None, None]
+    constant_1CHW = mean_image(images.train.images_NCHW)[None]
     constant_1, constant_1D = _decide(judge, constant_1CHW)
     size = min(len(trial), SET_SIZE)
     near_P = near_R[trial.rows_P]
     shown_P = images_of_labels(near_P, images.train.labels, _rng(trial.seed, 2))
     others_P = images_of_labels(trial.labels_P, images.train.labels, _rng(trial.seed, 3))
-    shown, others = (images.train.images_NHW[rows_P][:, None] for rows_P in (shown_P, others_P))
+    shown, others = (images.train.images_NCHW[rows_P] for rows_P in (shown_P, others_P))
     constant_fit = None
     if fit is not None:
         each_RCHW = np.repeat(constant_1CHW, len(trial.features_RFN), axis=0)
@@ -252,7 +253,7 @@ def _outcome(judge: Judge, images_PCHW: UInt8, trial: Trial, fit: Fit | None) ->
 
 def _real(judge: Judge, trial: Trial, fit: Fit | None) -> Outcome:
     """What comes of real test images: the paired ones are read, all of them are the yardstick."""
-    images_NCHW, labels_N = trial.images.test.images_NHW[:, None], trial.images.test.labels
+    images_NCHW, labels_N = trial.images.test.images_NCHW, trial.images.test.labels
     decisions_N, features_ND = _decide(judge, images_NCHW)
     spreads = _spreads(images_NCHW, features_ND, decisions_N, labels_N)
     fitting = None if fit is None else float(fit(images_NCHW[trial.images_P], trial.rows_P).mean())

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from soundsight import audio, noise, registry
 from soundsight.audio import Clip
+from soundsight.config import DataConfig, explain
 from soundsight.datasets.info import data_root
+from soundsight.datasets.selection import images_of, pairs_of
 from soundsight.errors import AudioError, DatasetError, ModelError, OutputError, RecipeError
 from soundsight.export.compare import difference, milliseconds, onnx_runner, torch_runner
 from soundsight.export.convert import to_onnx
 from soundsight.files import replace_file
 from soundsight.folder import ModelFolder, read_folder, write_folder
-from soundsight.training.data import front_end
+from soundsight.training.loading import FrontEnd, front_end
 from soundsight.training.weights import load_system
 
 __all__ = ["TOLERANCE", "ExportReport", "export"]
@@ -115,16 +118,26 @@ def _inputs(model: ModelFolder, sounds: Sequence[Path] | None, root: Path) -> tu
         inputs["noise"] = noise.draw(0, _NUM_INPUTS, model.latent_size)
     if model.kind != "generator":
         name = data.get("images", "mnist")
-        images_NHW = registry.find("datasets", name).load(root / name, train=False).images_NHW[:_NUM_INPUTS]
-        inputs["image"] = images_NHW[:, None].astype(np.float32) / 255
+        images = images_of(_data_config(model.path, data), root, train=False)
+        inputs["image"] = images.images_NCHW[:_NUM_INPUTS].astype(np.float32) / np.float32(255)
         what.append(f"test images of {name}")
     return inputs, " and ".join(what)
 
 
-def _recording(path: Path, sample_rate_hz: int) -> Clip:
-    clip = audio.decode(path, sample_rate_hz=sample_rate_hz)
+def _data_config(path: Path, data: dict[str, Any]) -> DataConfig:
+    """What a model was trained on, as its folder says."""
     try:
-        return audio.condition(clip)
+        return DataConfig.model_validate(data)
+    except ValidationError as error:
+        raise ModelError(
+            f"{path}: training.recipe in config.json: {explain(error, DataConfig, prefix='data')}"
+        ) from error
+
+
+def _recording(path: Path, front: FrontEnd) -> Clip:
+    clip = audio.decode(path, sample_rate_hz=front.options.sample_rate_hz)
+    try:
+        return front.prepare(clip)
     except AudioError as error:
         raise AudioError(f"{path}: {error}") from error
 
@@ -134,20 +147,27 @@ def _features(
 ) -> tuple[Float32, str]:
     """Features (B, F, N) of real recordings, and what these are."""
     try:
-        extract, options = front_end(features)
+        front = front_end(features)
     except RecipeError as error:
         raise ModelError(f"{path}: {str(error).replace('in the recipe', 'in config.json')}") from error
     if sounds is not None:
-        clips = [_recording(sound, options.sample_rate_hz) for sound in sounds]
+        clips = [_recording(sound, front) for sound in sounds]
         what = "the recordings given"
+    elif data.get("pairs"):
+        pairs = pairs_of(_data_config(path, data), root)
+        rows = np.linspace(0, len(pairs) - 1, _NUM_INPUTS).round().astype(np.int64)
+        what = f"pairs of {data['pairs']}"
+        if pairs.features_PFN is not None:
+            return pairs.features_PFN[rows], what
+        clips = [front.prepare(clip) for clip in pairs.load_sounds(rows, front.options.sample_rate_hz)]
     else:
-        what, clips = _recordings(data.get("sounds"), root, options.sample_rate_hz)
+        what, clips = _recordings(data.get("sounds"), root, front)
     if not clips:
         raise DatasetError("export checks the result on real recordings, and none were given")
-    return extract([clips[i % len(clips)] for i in range(_NUM_INPUTS)], options), what
+    return front.extract([clips[i % len(clips)] for i in range(_NUM_INPUTS)], front.options), what
 
 
-def _recordings(name: str | None, root: Path, sample_rate_hz: int) -> tuple[str, list[audio.Clip]]:
+def _recordings(name: str | None, root: Path, front: FrontEnd) -> tuple[str, list[audio.Clip]]:
     """Recordings of the data set that a model was trained on, spread over it."""
     hint = "name some to check the export on: --sounds FILE"
     if name is None:
@@ -155,7 +175,8 @@ def _recordings(name: str | None, root: Path, sample_rate_hz: int) -> tuple[str,
     try:
         recordings = registry.find("datasets", name).load(root / name)
         rows = np.linspace(0, len(recordings) - 1, _NUM_INPUTS).round().astype(np.int64)
-        return f"recordings of {name}", recordings.load(rows, sample_rate_hz=sample_rate_hz)
+        rate_hz = front.options.sample_rate_hz
+        return f"recordings of {name}", recordings.load(rows, sample_rate_hz=rate_hz, prepare=front.prepare)
     except DatasetError as error:
         raise DatasetError(f"{error}; or {hint}") from error
 

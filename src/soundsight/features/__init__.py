@@ -1,5 +1,6 @@
 """Waveform to features, in NumPy alone: the same code runs in training and in use.
 
 A component is a module with a frozen dataclass ``Config`` (its field ``sample_rate_hz`` says what rate the clips must
-have) and ``extract(clips, config) -> float32 (B, F, N)``.
+have), ``prepare(clip) -> clip``, which says how a recording is heard before that (trimmed and levelled, or as it is),
+``extract(clips, config) -> float32 (B, F, N)``, and ``SILENCE``, the number that stands for nothing heard, or None.
 """

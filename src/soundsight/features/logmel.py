@@ -14,12 +14,15 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import Clip
+from soundsight.audio import Clip, condition
 from soundsight.features import mel, options
 
-__all__ = ["Config", "extract", "mel_filters"]
+__all__ = ["SILENCE", "Config", "extract", "mel_filters", "prepare"]
 
 Float32 = NDArray[np.float32]
+
+SILENCE = 0.0
+"""What a cell holds where nothing is heard."""
 
 # Frames per FFT call, for windows of about 256 samples.
 _BLOCK_FRAMES = 192
@@ -59,6 +62,11 @@ class Config:
             band = f"{self.low_hz:g} to {self.high_hz:g}"
             raise ValueError(f"the band must lie within 0 and {self.sample_rate_hz / 2:g} Hz, not {band}")
         options.check_positive(self, "top_db")
+
+
+def prepare(clip: Clip) -> Clip:
+    """A recording as this front end hears it: what is said, without the silence around it, at one level."""
+    return condition(clip)
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

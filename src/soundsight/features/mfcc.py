@@ -21,9 +21,12 @@ from numpy.typing import NDArray
 from soundsight.audio import Clip
 from soundsight.features import mel, options
 
-__all__ = ["Config", "as_row", "extract"]
+__all__ = ["SILENCE", "Config", "as_row", "extract", "prepare"]
 
 Float32 = NDArray[np.float32]
+
+SILENCE = None
+"""No one number stands for nothing heard."""
 
 # Frames per FFT call, for windows of about 4000 samples.
 _BLOCK_FRAMES = 16
@@ -78,6 +81,11 @@ class Config:
     def hop(self) -> int:
         """Samples from the beginning of one window to that of the next."""
         return round(self.duration_s * self.sample_rate_hz / self.windows)
+
+
+def prepare(clip: Clip) -> Clip:
+    """A recording as it is: how loud and how empty a place is belongs to it."""
+    return clip
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

@@ -7,6 +7,7 @@ the published weights reads nothing else, so they are no options.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from soundsight.audio import Clip
 from soundsight.features import mel, options
 
-__all__ = ["BANDS", "PATCH_FRAMES", "Config", "extract", "filters", "patches"]
+__all__ = ["BANDS", "PATCH_FRAMES", "SILENCE", "Config", "extract", "filters", "patches", "prepare"]
 
 Float32 = NDArray[np.float32]
 
@@ -29,6 +30,8 @@ _HOP = 160  # 10 ms
 _FFT_LENGTH = 512  # the next power of two
 _LOW_HZ, _HIGH_HZ = 125.0, 7500.0
 _LOG_OFFSET = 0.01
+SILENCE = math.log(_LOG_OFFSET)
+"""What a cell holds where nothing is heard."""
 
 # Frames per FFT call, and groups of filters that are multiplied alone.
 _BLOCK_FRAMES = 96
@@ -62,6 +65,11 @@ class Config:
     def hop_frames(self) -> int:
         """Frames from the beginning of one patch to that of the next."""
         return round(self.hop_s * _RATE_HZ / _HOP)
+
+
+def prepare(clip: Clip) -> Clip:
+    """A recording as it is: the published network was trained on absolute levels."""
+    return clip
 
 
 def patches(clip: Clip, config: Config) -> Float32:

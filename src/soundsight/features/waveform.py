@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from soundsight.audio import Clip
 from soundsight.features import options
 
-__all__ = ["Config", "extract"]
+__all__ = ["SILENCE", "Config", "extract", "prepare"]
 
 Float32 = NDArray[np.float32]
+
+SILENCE = 0.0
+"""What a sample holds where nothing is heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Config:
     def __post_init__(self) -> None:
         options.check_whole(self, "sample_rate_hz")
         options.check_positive(self, "duration_s")
+
+
+def prepare(clip: Clip) -> Clip:
+    """A recording as it is."""
+    return clip
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

@@ -58,6 +58,15 @@ class System(nn.Module):
         logits_BL = self.head(self.dropout(self.body(batch["image"])))
         return {"cross_entropy": functional.cross_entropy(logits_BL.float(), batch["label"])}
 
+    def layers_of(self, image_BCHW: Tensor) -> list[Tensor]:
+        """Activations behind each ReLU, (B, C, H, W) and then (B, D), from fine to coarse."""
+        layers, hidden = [], image_BCHW
+        for layer in self.body:
+            hidden = layer(hidden)
+            if isinstance(layer, nn.ReLU):
+                layers.append(hidden)
+        return layers
+
     def forward(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, labels) and the penultimate features (B, 84) of pictures (B, 1, 28, 28) in [0, 1]."""
         features_BD = self.body(image_BCHW)

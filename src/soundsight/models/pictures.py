@@ -86,9 +86,10 @@ class _Stage(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1)
 
     def forward(self, maps_BCHW: Tensor, code_BD: Tensor) -> Tensor:
-        hidden = self._style(0, maps_BCHW, code_BD)
-        hidden = self.first(functional.interpolate(hidden, scale_factor=2.0, mode="nearest"))
-        hidden = self.second(self._style(1, hidden, code_BD))
+        # The first convolution before the picture grows: a quarter of the work.
+        hidden = self.first(self._style(0, maps_BCHW, code_BD))
+        hidden = functional.interpolate(self._style(1, hidden, code_BD), scale_factor=2.0, mode="nearest")
+        hidden = self.second(hidden)
         larger_BCHW: Tensor = hidden + functional.interpolate(
             self.shortcut(maps_BCHW), scale_factor=2.0, mode="nearest"
         )

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from soundsight.losses import adversarial, contrastive, reconstruction
 from soundsight.losses import ssim as similarity
 from soundsight.losses.balance import balanced
+from soundsight.losses.cohesion import cohesion
 from soundsight.losses.cycle import cycle
 from soundsight.losses.kl import free_bits, warmup
 from soundsight.models.layers import reparameterise
@@ -55,6 +56,9 @@ class Weights(BaseModel):
     margin: NonNegativeFloat = 0.0
     """The same with a margin: each sound beside its own picture and beside another one."""
     cycle: NonNegativeFloat = 0.0
+    """The features are told again from the picture."""
+    cohesion: NonNegativeFloat = 0.0
+    """The picture of the next moment differs from this one as the real one does; for pairs with clips and times."""
 
     @property
     def needs_judge(self) -> bool:
@@ -177,6 +181,7 @@ class Translator(nn.Module):
         if config.losses.cycle:
             self.teller = _Teller(channels, features_shape)
         self.phases = ("discriminator", "generator") if self.judge is not None else ("generator",)
+        self.looks_ahead = config.losses.cohesion > 0
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """The discriminator's, or all others."""
@@ -188,7 +193,8 @@ class Translator(nn.Module):
 
         Args:
             phase: ``"discriminator"``, then ``"generator"``, which judges the pictures that the first was shown.
-            batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``).
+            batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``); where the
+                system ``looks_ahead``, ``next_features`` and ``next_image``, too.
             step: Optimiser steps taken so far, for the KL warm-up.
         """
         if "picture" not in batch:
@@ -248,6 +254,10 @@ class Translator(nn.Module):
                 terms["feature_matching"] = adversarial.feature_matching(judge(real_BCHW, code_BK)[1], made_layers)
         if self.teller is not None:
             terms["cycle"] = cycle(self.teller(made_BCHW), batch["features"])
+        if weights.cohesion:
+            next_BCHW = self._translate(batch["next_features"], batch["noise"])["picture"].float()
+            real_BSCHW = torch.stack([real_BCHW, 2 * batch["next_image"] - 1], dim=1)
+            terms["cohesion"] = cohesion(torch.stack([made_BCHW, next_BCHW], dim=1), real_BSCHW)
         return terms
 
     def _code_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:

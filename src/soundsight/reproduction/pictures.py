@@ -14,7 +14,7 @@ from soundsight.evaluation.networks import load_pipeline
 from soundsight.evaluation.protocol import recipe_of
 from soundsight.folder import read_folder
 from soundsight.picture import grid
-from soundsight.training.data import load_training_data
+from soundsight.training.loading import load_training_data
 from soundsight.training.weights import load_system
 
 __all__ = ["NUM_COLUMNS", "seen_in_training", "side_by_side", "unheard"]
@@ -69,7 +69,7 @@ def unheard(folder: Path, seed: int, root: Path) -> UInt8:
     rows = _choose(tested.labels_P, seed)
     noise_BD = noise.draw(seed, len(rows), model.latent_size)
     made_BCHW = pipe.generator(tested.features_RFN[tested.rows_P[rows]], noise_BD)
-    return side_by_side(_levels(made_BCHW), tested.images.test.images_NHW[tested.images_P[rows]][:, None])
+    return side_by_side(_levels(made_BCHW), tested.images.test.images_NCHW[tested.images_P[rows]])
 
 
 def _choose(labels_P: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

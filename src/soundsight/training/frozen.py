@@ -11,7 +11,7 @@ from soundsight.config import ModelConfig, Recipe
 from soundsight.errors import RecipeError
 from soundsight.folder import ModelFolder
 from soundsight.registry import unknown
-from soundsight.training.data import all_options
+from soundsight.training.loading import all_options
 from soundsight.training.system import System, check_options
 from soundsight.training.weights import load_system
 

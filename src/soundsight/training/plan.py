@@ -10,12 +10,14 @@ import time
 import torch
 
 from soundsight.config import Augment, Recipe
+from soundsight.datasets.selection import num_labels
 from soundsight.models.layers import count_parameters
-from soundsight.training.consistency import Consistency
-from soundsight.training.data import all_options, check_shapes, load_training_data
+from soundsight.training.data import check_shapes
 from soundsight.training.frozen import Frozen
+from soundsight.training.loading import load_training_data
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.system import build_system, check_calibration, check_phases
+from soundsight.training.teachers import teachers_of
 
 __all__ = ["plan"]
 
@@ -31,17 +33,18 @@ def plan(recipe: Recipe) -> str:
         DatasetError, ModelError, RecipeError, UnknownNameError: As training would.
     """
     keep_freed_memory()
-    module, system = build_system(recipe.model, num_labels=10)
+    module, system = build_system(recipe.model, num_labels(recipe.data))
     check_phases(system, recipe.train)
     check_calibration(module, recipe)
     frozen = Frozen(recipe, module)
     # Copies and voices change no size of a step; leaving them out makes the answer quick.
     few = {"augment": Augment(), "voices": 0, "outliers": min(recipe.data.outliers, 2)}
     data_config = recipe.data.model_copy(update=few)
-    data = load_training_data(recipe.model_copy(update={"data": data_config}), system.latent_size)
+    quick = recipe.model_copy(update={"data": data_config})
+    looks_ahead = bool(getattr(module, "looks_ahead", False))
+    data = load_training_data(quick, system.latent_size, image_size=system.image_shape[2], looks_ahead=looks_ahead)
     check_shapes(system, data)
-    hears = all_options(recipe.features) if recipe.consistency else {}
-    teacher = Consistency(recipe.consistency, hears, torch.device("cpu")) if recipe.consistency else None
+    teachers = teachers_of(recipe, system.image_shape, torch.device("cpu"))
     frozen.train_rest(module)
     optimizers = {p: torch.optim.AdamW(left, fused=True) for p, left in frozen.trained(system).items()}
     times = []
@@ -51,8 +54,8 @@ def plan(recipe: Recipe) -> str:
         for phase, optimizer in optimizers.items():
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
                 losses = list(system.losses(phase, batch, step).values())
-                if teacher is not None and phase == system.phases[-1]:
-                    losses.append(teacher(batch))
+                if phase == system.phases[-1]:
+                    losses += [teacher(batch) for teacher in teachers.values()]
                 loss: torch.Tensor = torch.stack(losses).sum()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -16,11 +16,11 @@ from torch import nn
 from soundsight import registry
 from soundsight.config import Recipe
 from soundsight.datasets import voices
-from soundsight.datasets.info import DatasetInfo
+from soundsight.datasets.selection import infos_of, labels_of
 from soundsight.folder import ImageShape, ModelFolder, write_folder
 from soundsight.manifest import Kind
 from soundsight.models.layers import count_parameters
-from soundsight.training.data import all_options
+from soundsight.training.loading import all_options
 from soundsight.training.system import System
 
 __all__ = ["save_model"]
@@ -44,15 +44,14 @@ def save_model(
     Raises:
         OutputError: The folder cannot be written.
     """
-    infos: list[DatasetInfo] = [
-        registry.find("datasets", name).INFO for name in (recipe.data.sounds, recipe.data.images) if name
-    ]
+    infos = infos_of(recipe.data)
     data = [{"name": info.title, "licence": info.licence, "attribution": info.attribution} for info in infos]
     if recipe.data.voices or recipe.data.calibration_voices:
         data.append(voices.CREDIT)
     data += [source for source in sources if source not in data]
+    if recipe.data.pairs is not None and not infos:
+        data.append({"name": "pairs of one's own", "licence": "that of its files", "attribution": ""})
     channels, height, width = system.image_shape
-    labels = infos[0].classes
     folder = ModelFolder(
         path=out,
         name=recipe.name,
@@ -60,7 +59,7 @@ def save_model(
         features=None if system.features_shape is None else all_options(recipe.features),
         latent_size=system.latent_size,
         image=ImageShape(channels, height, width),
-        labels=tuple(labels),
+        labels=labels_of(recipe.data),
         model=_options(recipe),
         training={
             "recipe": recipe.model_dump(mode="json"),

@@ -24,7 +24,8 @@ class System(Protocol):
         features_shape: (F, N) of its sound features; None for a system that reads no sound.
         image_shape: (C, H, W).
 
-    A system that says how sure it is of what it hears may have ``calibrate(features, labels)``, which the trainer calls
+    A system that compares moments of a clip ``looks_ahead``: its batches hold the pair that follows each, too. One that
+    says how sure it is of what it hears may have ``calibrate(features, labels)``, which the trainer calls
     at the end with speakers that were not trained on, and names the part that it changes in ``calibrated``. One that
     learns from its own averaged weights may have ``follow(average)``, which is given them once.
     """

@@ -15,25 +15,20 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from soundsight.config import Optimizer, Recipe
+from soundsight.datasets.selection import num_labels
 from soundsight.errors import RecipeError
 from soundsight.training.average import Average
 from soundsight.training.claim import claim
-from soundsight.training.consistency import Consistency
-from soundsight.training.data import (
-    TrainingData,
-    all_options,
-    check_shapes,
-    load_calibration_data,
-    load_training_data,
-    stream,
-)
+from soundsight.training.data import TrainingData, check_shapes, stream
 from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
+from soundsight.training.loading import load_calibration_data, load_training_data
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
 from soundsight.training.system import build_system, check_calibration, check_phases
+from soundsight.training.teachers import teachers_of
 
 __all__ = ["Progress", "train"]
 
@@ -111,11 +106,13 @@ class _Run:
         self.config, self.recipe, self.out = recipe.train, recipe, out
         self.accelerator = _accelerator(out)
         set_seed(recipe.train.seed)
-        self.module, self.system = build_system(recipe.model, num_labels=10)
+        self.module, self.system = build_system(recipe.model, num_labels(recipe.data))
         check_phases(self.system, recipe.train)
         check_calibration(self.module, recipe)
         self.frozen = Frozen(recipe, self.module)
-        data = load_training_data(recipe, self.system.latent_size, root)
+        looks_ahead = bool(getattr(self.module, "looks_ahead", False))
+        image_size = self.system.image_shape[2]
+        data = load_training_data(recipe, self.system.latent_size, root, image_size=image_size, looks_ahead=looks_ahead)
         check_shapes(self.system, data)
         # Now, not at the end: what cannot be spoken should not cost a training.
         self._calibration = load_calibration_data(recipe)
@@ -123,9 +120,7 @@ class _Run:
         self.module.to(self.accelerator.device)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = data.to(self.accelerator.device)
-        self.consistency = None
-        if recipe.consistency is not None:
-            self.consistency = Consistency(recipe.consistency, all_options(recipe.features), self.accelerator.device)
+        self.teachers = teachers_of(recipe, self.system.image_shape, self.accelerator.device)
         self.average = Average(self.module, recipe.train.ema) if recipe.train.ema else None
         follow: Any = getattr(self.module, "follow", None)
         if self.average is not None and follow is not None:
@@ -135,8 +130,9 @@ class _Run:
             for phase, parameters in self.frozen.trained(self.system).items()
         }
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
-        if saved and saved.get("teacher") != self._teacher:
-            raise RecipeError(f"{out} was begun with another alignment in 'consistency.model'; take that one")
+        for name, weights in self._taught_by.items():
+            if saved and saved.get("teachers", {}).get(name) != weights:
+                raise RecipeError(f"{out} was begun with another model in '{name}.model'; take that one")
         if saved and saved.get("frozen", {}) != self.frozen.facts:
             raise RecipeError(f"{out} was begun with another model in 'frozen.model'; take that one")
         self.step = int(saved["step"]) if saved else 0
@@ -189,8 +185,8 @@ class _Run:
             bf16 = self.config.precision == "bf16"
             with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=bf16):
                 losses = self.system.losses(phase, batch, self.step)
-                if self.consistency is not None and phase == self.system.phases[-1]:
-                    losses = losses | {"consistency": self.consistency(batch)}
+                if phase == self.system.phases[-1]:
+                    losses = losses | {name: teacher(batch) for name, teacher in self.teachers.items()}
                 total = torch.stack(list(losses.values())).sum()
             self.accelerator.backward(total)
             _average_gradients(self.accelerator, self.system.parameters_of(phase))
@@ -231,8 +227,8 @@ class _Run:
         return self._seconds + time.perf_counter() - self._clock
 
     @property
-    def _teacher(self) -> dict[str, str] | None:
-        return self.consistency.weights if self.consistency else None
+    def _taught_by(self) -> dict[str, dict[str, str]]:
+        return {name: teacher.weights for name, teacher in self.teachers.items()}
 
     def save(self) -> None:
         """Save the state to resume from."""
@@ -240,15 +236,16 @@ class _Run:
             progress = {
                 "step": self.step,
                 "seconds": self.seconds,
-                "teacher": self._teacher,
+                "teachers": self._taught_by,
                 "frozen": self.frozen.facts,
             }
             save_state(self.out / "state", self.module, self.average, self.optimizers, progress)
 
     def draw_samples(self) -> None:
         """Save a sheet of pictures, always of the same sounds and the same noise."""
-        if self.system.latent_size and self.accelerator.is_main_process:
-            self._journal.picture(f"epoch-{self.epoch:04d}.png", _samples(self.best_module, self.data))
+        if self.accelerator.is_main_process and (self.system.latent_size or self.recipe.data.pairs):
+            draw = _beside_real if self.recipe.data.pairs else _samples
+            self._journal.picture(f"epoch-{self.epoch:04d}.png", draw(self.best_module, self.data))
             self.frozen.train_rest(self.module)
 
     def finish(self) -> None:
@@ -331,3 +328,16 @@ def _samples(module: nn.Module, data: TrainingData) -> Any:
     noise_BD = torch.from_numpy(noise).repeat(len(pairs), 1).to(features_BFN.device)
     pictures = module.eval().generate(features_BFN, noise_BD)  # type: ignore[operator]
     return pictures.float().unflatten(0, (len(pairs), SHEET[1])).cpu().numpy()
+
+
+@torch.no_grad()
+def _beside_real(module: nn.Module, data: TrainingData) -> Any:
+    """Pictures (2, columns, C, H, W) of some training pairs: above the real ones, below those that are made."""
+    assert data.features_RKFN is not None
+    assert data.sounds_P is not None
+    pairs = torch.linspace(0, len(data) - 1, SHEET[1]).long()
+    noise = stream(data.seed, "samples").standard_normal((SHEET[1], data.latent_size), dtype="float32")
+    features_BFN = data.features_RKFN[data.sounds_P[pairs], 0]
+    made = module.eval().generate(features_BFN, torch.from_numpy(noise).to(features_BFN.device))  # type: ignore[operator]
+    real = data.images_NCHW[data.images_P[pairs]].float() / 255
+    return torch.stack([real, made.float()]).cpu().numpy()

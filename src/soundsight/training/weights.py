@@ -34,7 +34,7 @@ def load_system(folder: str | Path) -> tuple[ModelFolder, nn.Module]:
     if "system" in model.model:
         raise ModelError(f"{model.path}: unknown key 'model.system' in config.json")
     try:
-        module, _ = build_system(ModelConfig(system=model.system, **model.model), len(model.labels or ()) or 10)
+        module, _ = build_system(ModelConfig(system=model.system, **model.model), len(model.labels or ()) or 1)
     except RecipeError as error:
         raise ModelError(f"{model.path}: {str(error).replace('in the recipe', 'in config.json')}") from error
     try:

@@ -1,0 +1,140 @@
+"""What is really in a folder of pairs: damage, gaps, what occurs twice, and how much a random split would leak."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from soundsight import audio, photo
+from soundsight.datasets.check import Report
+from soundsight.datasets.info import DatasetInfo
+from soundsight.datasets.pair_set import PairSet
+from soundsight.datasets.pair_splits import leak, split_pairs
+from soundsight.errors import AudioError, DatasetError, ImageError
+
+__all__ = ["check_pairs"]
+
+_RATE_HZ = 16_000
+_SIDE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A picture's or a sound's size and a digest of its contents; or why it cannot be used."""
+
+    size: str = ""
+    duration_s: float = 0.0
+    digest: bytes = b""
+    error: str = ""
+
+
+def check_pairs(info: DatasetInfo, folder: Path, pairs: PairSet) -> Report:
+    """Decode every picture and every sound once, and compare a split at random with one by blocks of time.
+
+    Args:
+        info: The data set.
+        folder: Its folder, for shorter names in the report.
+        pairs: Its pairs.
+
+    Returns:
+        The report. What occurs twice is no damage; where it lies in two clips, a split by clip leaks it.
+    """
+    images, sounds = sorted(set(pairs.images)), sorted(set(pairs.sounds or ()))
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        files = dict(
+            zip(
+                [*images, *sounds],
+                pool.map(_inspect, [*images, *sounds], [True] * len(images) + [False] * len(sounds)),
+                strict=True,
+            )
+        )
+    missing = [path for path in files if not path.exists()]
+    corrupt = [
+        f"{_name(path, folder)}: {file.error}" for path, file in files.items() if file.error and path not in missing
+    ]
+    seconds = np.array([files[path].duration_s for path in sounds if not files[path].error])
+    duplicates = _twice(files, folder)
+    return Report(
+        name=info.name,
+        kind=info.kind,
+        folder=folder,
+        num_items=len(pairs),
+        durations_s={} if not len(seconds) else _statistics(seconds),
+        formats=dict(Counter(files[path].size for path in images if not files[path].error).most_common()),
+        missing=tuple(_name(path, folder) for path in missing),
+        corrupt=tuple(corrupt),
+        duplicates=duplicates,
+        notes=(*_clips(pairs), *_across(pairs, files), *([] if missing or corrupt else _leaks(pairs))),
+    )
+
+
+def _inspect(path: Path, is_image: bool) -> _File:
+    try:
+        if is_image:
+            height, width, digest = photo.fingerprint(path)
+            return _File(f"{height}×{width}", digest=digest)
+        clip = audio.decode(path, sample_rate_hz=_RATE_HZ)
+    except (AudioError, ImageError) as error:
+        return _File(error=" ".join(str(error).replace(f"{path}: ", "").split()))
+    # Of the samples, so that the same recording under another header is found too.
+    return _File(duration_s=clip.duration_s, digest=hashlib.sha256(clip.samples.tobytes()).digest())
+
+
+def _twice(files: dict[Path, _File], folder: Path) -> tuple[tuple[str, ...], ...]:
+    groups: dict[bytes, list[str]] = defaultdict(list)
+    for path, file in files.items():
+        if file.digest:
+            groups[file.digest].append(_name(path, folder))
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def _clips(pairs: PairSet) -> list[str]:
+    counts = Counter(pairs.clips)
+    each = (
+        f"{min(counts.values())} to {max(counts.values())}"
+        if len(set(counts.values())) > 1
+        else f"{counts[pairs.clips[0]]}"
+    )
+    silent = [] if pairs.sounds is not None or pairs.features_PFN is not None else ["pictures alone, without sounds"]
+    return [f"{len(counts)} clip{'s' if len(counts) != 1 else ''} of {each} pairs", *silent]
+
+
+def _across(pairs: PairSet, files: dict[Path, _File]) -> list[str]:
+    """Whether the same contents lie in two clips."""
+    clips: dict[bytes, set[str]] = defaultdict(set)
+    for column in (pairs.images, pairs.sounds or ()):
+        for path, clip in zip(column, pairs.clips, strict=False):
+            if files[path].digest:
+                clips[files[path].digest].add(clip)
+    shared = sum(len(names) > 1 for names in clips.values())
+    return (
+        [f"{shared} files have the contents of another in another clip: a split by clip leaks them"] if shared else []
+    )
+
+
+def _leaks(pairs: PairSet) -> list[str]:
+    """How near the nearest training frame is, for each split that there can be."""
+    lines = []
+    for name in ("random", "block"):
+        try:
+            found = leak(pairs, split_pairs(pairs, name, seed=0), size=_SIDE)
+        except DatasetError:
+            continue
+        if found is not None:
+            lines.append(f"split '{name}': {found.text}")
+    return lines
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _statistics(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float]:
+    return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}

@@ -1,0 +1,129 @@
+"""Pictures and sounds of the same moment: what a data set of pairs is once its table is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import audio, photo
+from soundsight.audio import Clip
+from soundsight.errors import AudioError, DatasetError, ImageError
+
+__all__ = ["MAX_BYTES", "PairSet", "join_clips"]
+
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+MAX_BYTES = 8 << 30
+"""Pictures of a data set lie in memory whole; more than this is refused."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairSet:
+    """P pairs; only names are read until pictures or sounds are asked for.
+
+    Attributes:
+        images: P files.
+        sounds: P files; None where there are features in their place, or no sound at all.
+        clips: P names of what the pairs were cut from: neighbours in one clip resemble each other.
+        times_s: (P,) float64, when in its clip.
+        features_PFN: (P, F, N) float32, as the publisher computed them; None where there are sounds, or nothing.
+    """
+
+    images: tuple[Path, ...]
+    sounds: tuple[Path, ...] | None
+    clips: tuple[str, ...]
+    times_s: NDArray[np.float64]
+    features_PFN: Float32 | None = None
+
+    def __post_init__(self) -> None:
+        columns = [self.images, self.clips, self.times_s]
+        columns += [column for column in (self.sounds, self.features_PFN) if column is not None]
+        assert len({len(column) for column in columns}) == 1, "one entry per pair in every column"
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load_images(self, rows: Sequence[int] | Int64, size: int) -> UInt8:
+        """Pictures (B, 3, size, size) uint8: the middle of each as a square.
+
+        Raises:
+            DatasetError: One is missing or damaged, or all of them would be more than ``MAX_BYTES``.
+        """
+        num_bytes = len(rows) * 3 * size**2
+        if num_bytes > MAX_BYTES:
+            raise DatasetError(
+                f"{len(rows):,} pictures of {size} pixels are {num_bytes / 2**30:.1f} GiB; at most "
+                f"{MAX_BYTES >> 30} GiB are kept in memory; choose smaller ones, or fewer with data.max_pairs"
+            )
+        out_BCHW = np.empty((len(rows), 3, size, size), np.uint8)
+
+        def read(place: int) -> None:
+            try:
+                out_BCHW[place] = photo.read_square(self.images[rows[place]], size)
+            except ImageError as error:
+                raise DatasetError(str(error)) from error
+
+        _everywhere(read, len(rows))
+        return out_BCHW
+
+    def load_sounds(self, rows: Sequence[int] | Int64, sample_rate_hz: int) -> list[Clip]:
+        """Sounds of pairs as they are, neither trimmed nor levelled: how loud a place is belongs to it.
+
+        Raises:
+            DatasetError: There are none, or one is missing or damaged.
+        """
+        if self.sounds is None:
+            raise DatasetError("these pairs have pictures and no sounds")
+        sounds = self.sounds
+        clips: list[Clip | None] = [None] * len(rows)
+
+        def read(place: int) -> None:
+            try:
+                clips[place] = audio.decode(sounds[rows[place]], sample_rate_hz=sample_rate_hz)
+            except AudioError as error:
+                raise DatasetError(str(error)) from error
+
+        _everywhere(read, len(rows))
+        return [clip for clip in clips if clip is not None]
+
+
+def join_clips(*columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of clips for pairs that say of none: pairs that share a file, even by way of others, are one clip.
+
+    Args:
+        columns: For each kind of file, the name in each pair.
+
+    Returns:
+        P names, the first file of the first pair of each clip.
+
+    >>> join_clips(["a.wav", "a.wav", "b.wav", "c.wav"], ["1.png", "2.png", "2.png", "3.png"])
+    ('a.wav', 'a.wav', 'a.wav', 'c.wav')
+    """
+    parents: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(item: tuple[int, str]) -> tuple[int, str]:
+        while parents.setdefault(item, item) != item:
+            parents[item] = item = parents[parents[item]]
+        return item
+
+    for names in zip(*columns, strict=True):
+        first, *others = (root((kind, name)) for kind, name in enumerate(names))
+        for other in others:
+            parents[root(other)] = root(first)
+    named: dict[tuple[int, str], str] = {}
+    return tuple(named.setdefault(root((0, name)), name) for name in columns[0])
+
+
+def _everywhere(work: object, num: int) -> None:
+    """Call for 0 to ``num`` - 1 on threads: decoding lets go of the interpreter's lock."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(work, range(num)):  # type: ignore[arg-type]
+            pass

@@ -1,0 +1,290 @@
+"""Pictures of pairs: how like the real one of its moment each is, beside predictions that never hear the sound."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import noise
+from soundsight.config import DataConfig, Recipe
+from soundsight.datasets.info import DatasetInfo
+from soundsight.datasets.pair_set import PairSet
+from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs
+from soundsight.datasets.selection import infos_of, pairs_of
+from soundsight.datasets.sketch import sketch
+from soundsight.datasets.splits import Split
+from soundsight.errors import DatasetError, ModelError
+from soundsight.evaluation.baselines import nearest
+from soundsight.evaluation.networks import draw_pictures
+from soundsight.evaluation.protocol import Data, recipe_of
+from soundsight.evaluation.published import published
+from soundsight.evaluation.report import Baseline, Sample, Score
+from soundsight.folder import ModelFolder
+from soundsight.metrics import fidelity, scene2025
+from soundsight.pipeline import AudioToImage
+
+__all__ = ["evaluate_frames", "evaluate_pairs"]
+
+UInt8 = NDArray[np.uint8]
+Int64 = NDArray[np.int64]
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Watch = Callable[[int, int], None]
+_BATCH = 16
+
+
+def _published_loss(images: Float64, targets: Float64) -> Float64:
+    """Mean squared error in [-1, 1], four times that in [0, 1], times the published batch of 64."""
+    return 64 * 4 * fidelity.mse(images, targets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measure:
+    """A score of single pictures: name, title, function of pictures and real ones, and whether less is better."""
+
+    name: str
+    title: str
+    compute: Callable[[Any, Any], Float64]
+    lower: bool = False
+
+
+_MEASURES = (
+    _Measure("ssim", "SSIM (Gaussian window of 11 pixels, range 1)", fidelity.ssim),
+    _Measure("ms_ssim", "Multi-scale SSIM", fidelity.ms_ssim),
+    _Measure("psnr", "PSNR in dB", fidelity.psnr),
+    _Measure("mse", "Mean squared error", fidelity.mse, lower=True),
+    _Measure("histogram", "Histogram similarity (32 bins of 0 to 1)", fidelity.histogram_similarity),
+    _Measure("dark_error", "Error where the real picture is dark", fidelity.dark_error, lower=True),
+    _Measure("published_ssim", "SSIM as published (7 pixels, range of the made picture)", scene2025.ssim_of_made_range),
+    _Measure("published_loss", "Loss as published (64 times the error in -1 to 1)", _published_loss, lower=True),
+    _Measure("hss", "HSS as published, which noise passes", scene2025.hss),
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Test:
+    """Real pictures of a split, and which training pairs stand for the test ones.
+
+    Attributes:
+        pairs: All pairs.
+        split: Which of them train and test.
+        train: (T', C, S, S) uint8.
+        test: (T, C, S, S) uint8.
+        near_T: (T,) place among the training pairs of the frame of the same clip that is nearest in time; -1 for none.
+        row_T: (T,) the same over the whole table, whatever clip it is.
+    """
+
+    pairs: PairSet
+    split: Split
+    train: UInt8
+    test: UInt8
+    near_T: Int64
+    row_T: Int64
+
+
+def evaluate_pairs(
+    model: ModelFolder,
+    pipe: AudioToImage,
+    split: str | None,
+    seed: int,
+    root: Path,
+    num_samples: int,
+    watch: Watch | None,
+) -> dict[str, Any]:
+    """The part of a report that depends on a model of pairs.
+
+    Args:
+        model: The model.
+        pipe: The same, ready to paint.
+        split: Another split than its recipe's.
+        seed: Of the noise, the baseline of noise, and the choice of samples.
+        root: Folder of the data sets.
+        num_samples: Test pairs whose pictures are shown.
+        watch: Called as pictures are done.
+
+    Raises:
+        DatasetError: The data are absent, or not those that the model was trained on.
+        ModelError: The network failed.
+    """
+    recipe = recipe_of(model)
+    pairs = pairs_of(recipe.data, root)
+    own = split_pairs(pairs, recipe.data.split, seed=recipe.train.seed)
+    for part, rows in (("train", own.train), ("test", own.test)):
+        expected = model.training.get(f"{part}_pairs")
+        if expected is not None and expected != len(rows):
+            raise DatasetError(
+                f"{model.path} was trained on other data: it had {expected} {part} pairs, here there are {len(rows)}"
+            )
+    used = own if split is None else split_pairs(pairs, split, seed=recipe.train.seed)
+    test = _load(pairs, used, model.image.height, recipe.data)
+    features = {part: _features(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
+    made = _made(pipe, features["test"], seed, watch)
+    sound_T = nearest(features["test"], features["train"])
+    scores = _scores(test, seed, made, sound_T, (model, recipe))
+    return {
+        **_described(test, recipe.data, scores, seed),
+        "num_heard": len(np.intersect1d(used.test, own.train)),
+        "samples": _samples(test, made, num_samples, seed),
+    }
+
+
+def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int) -> dict[str, Any]:
+    """The part of a report that no model has: what a model of these pairs must beat.
+
+    Args:
+        data: Pairs and their split.
+        root: Folder of the data sets.
+        seed: Of a split that is drawn, and of the baseline of noise.
+        image_size: Side at which pictures are compared.
+
+    Raises:
+        DatasetError: The data are absent or cannot be divided.
+        UnknownNameError: There is no such split or clip.
+    """
+    pairs = pairs_of(data, root)
+    test = _load(pairs, split_pairs(pairs, data.split, seed=seed), image_size, data)
+    return {**_described(test, data, _scores(test, seed, None, None, None), seed), "num_heard": 0, "samples": ()}
+
+
+def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:
+    train, test = (pairs.load_images(rows, size) for rows in (split.train, split.test))
+    if data.target == "sketch":
+        train, test = sketch(train), sketch(test)
+    near_T = nearest_in_time(pairs, split)
+    places = np.searchsorted(split.train, near_T)
+    apart = np.abs(split.test[:, None] - split.train)
+    return _Test(pairs, split, train, test, np.where(near_T < 0, -1, places), apart.argmin(axis=1))
+
+
+def _features(pipe: AudioToImage, pairs: PairSet, rows: Int64) -> Float32:
+    if pairs.features_PFN is not None:
+        return pairs.features_PFN[rows]
+    return pipe.extract([pipe.prepare(clip) for clip in pairs.load_sounds(rows, pipe.sample_rate_hz)])
+
+
+def _made(pipe: AudioToImage, features_TFN: Float32, seed: int, watch: Watch | None) -> UInt8:
+    """A picture of each test sound, (T, C, S, S), as it would be saved, in 256 levels."""
+    num = len(features_TFN)
+    noise_TD = noise.draw(seed, num, pipe.folder.latent_size)
+    made: list[UInt8] = []
+    for images_BCHW in draw_pictures(pipe, features_TFN, np.arange(num), noise_TD):
+        made.append(images_BCHW)
+        if watch is not None:
+            watch(sum(map(len, made)), num)
+    if not made:
+        raise ModelError(f"{pipe.folder.path}: made no pictures")
+    return np.concatenate(made)
+
+
+def _baselines(test: _Test, sound_T: Int64 | None, seed: int) -> Iterator[tuple[str, UInt8]]:
+    """Predictions that need no model, (T, C, S, S) each; where a clip trains nowhere, the mean of all stands in."""
+    num = len(test.test)
+    mean = _mean(test.train)
+    yield "mean picture", np.broadcast_to(mean, test.test.shape)
+    clips_P = np.array(test.pairs.clips)
+    of_clip = {clip: _mean(test.train[clips_P[test.split.train] == clip]) for clip in set(clips_P[test.split.train])}
+    yield "mean picture of the clip", np.stack([of_clip.get(clip, mean) for clip in clips_P[test.split.test]])
+    known_T = test.near_T >= 0
+    near = np.where(known_T[:, None, None, None], test.train[test.near_T], mean)
+    yield "nearest training frame of the clip", near
+    yield "nearest training frame in the table", test.train[test.row_T]
+    if sound_T is not None:
+        yield "frame of the nearest training sound", test.train[sound_T]
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 4])))
+    yield "uniform noise", rng.integers(0, 256, (num, *test.test.shape[1:]), dtype=np.uint8)
+
+
+def _mean(images_NCHW: UInt8) -> UInt8:
+    mean_CHW: UInt8 = np.round(images_NCHW.mean(axis=0, dtype=np.float64)).astype(np.uint8)
+    return mean_CHW
+
+
+def _scores(
+    test: _Test, seed: int, made: UInt8 | None, sound_T: Int64 | None, of: tuple[ModelFolder, Recipe] | None
+) -> tuple[Score, ...]:
+    others = {name: _measured(images, test.test) for name, images in _baselines(test, sound_T, seed)}
+    ours = None if made is None else _measured(made, test.test)
+    scores = []
+    for measure in _MEASURES:
+        value = math.nan if ours is None else ours[measure.name]
+        paper = None
+        if of is not None:
+            model, recipe = of
+            paper = published(model.system, model.model, recipe.data.pairs, None, test.split.name, measure.name)
+        beside = tuple(Baseline(name, found[measure.name]) for name, found in others.items())
+        scores.append(Score(measure.name, measure.title, value, None, beside, paper, lower_is_better=measure.lower))
+    return tuple(scores)
+
+
+def _measured(images: UInt8, targets: UInt8) -> dict[str, float]:
+    """Every score, the mean over pictures; one that no picture has is NaN."""
+    found: dict[str, list[Float64]] = {measure.name: [] for measure in _MEASURES}
+    for first in range(0, len(targets), _BATCH):
+        pair = [x[first : first + _BATCH] / 255 for x in (images, targets)]
+        for measure in _MEASURES:
+            found[measure.name].append(measure.compute(*pair))
+    return {name: _mean_of(np.concatenate(values)) for name, values in found.items()}
+
+
+def _mean_of(values_T: Float64) -> float:
+    known_T = values_T[~np.isnan(values_T)]
+    return float(known_T.mean()) if len(known_T) else math.nan
+
+
+def _described(test: _Test, data: DataConfig, scores: tuple[Score, ...], seed: int) -> dict[str, Any]:
+    infos = infos_of(data)
+    return {
+        "kind": "generator",
+        "split": test.split.name,
+        "num_pictures": len(test.test),
+        "num_recordings": len(test.test),
+        "labels": (),
+        "scores": scores,
+        "confusion_LL": np.zeros((0, 0), np.int64),
+        "by_label": (),
+        "by_speaker": (),
+        "judge": {},
+        "data": (_data(infos[0] if infos else None, data, test),),
+        "more_notes": _notes(test, scores),
+    }
+
+
+def _notes(test: _Test, scores: tuple[Score, ...]) -> tuple[str, ...]:
+    """How much the split leaks, and what noise passes."""
+    notes = []
+    found = leak(test.pairs, test.split)
+    if found is not None:
+        notes.append(f"Split '{test.split.name}': {found.text}.")
+    passed = next(score for score in scores if score.name == "hss")
+    of_noise = next(b.value for b in passed.baselines if b.name == "uniform noise")
+    notes.append(f"HSS as published is {of_noise:.4f} for uniform noise: it says nothing.")
+    return tuple(notes)
+
+
+def _data(info: DatasetInfo | None, data: DataConfig, test: _Test) -> Data:
+    digest = hashlib.sha256()
+    for images in (test.train, test.test):
+        digest.update(np.ascontiguousarray(images).data)
+    title = "Pairs of one's own" if info is None else info.title
+    licence, attribution = ("that of its files", "–") if info is None else (info.licence, info.attribution)
+    name = str(data.pairs)
+    return Data(name, title, licence, attribution, len(test.train), len(test.test), digest.hexdigest())
+
+
+def _samples(test: _Test, made: UInt8, num: int, seed: int) -> tuple[Sample, ...]:
+    """Some test pairs at random: the real picture, then the one that was made."""
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1])))
+    samples = []
+    for place in sorted(rng.permutation(len(made))[:num].tolist()):
+        row = test.split.test[place]
+        name = f"{test.pairs.clips[row]}, {test.pairs.times_s[row]:g} s"
+        for label, images in (("real", test.test), ("made", made)):
+            samples.append(Sample(np.ascontiguousarray(np.moveaxis(images[place], 0, 2)), label, label, name))
+    return tuple(sorted(samples, key=lambda sample: sample.label, reverse=True))
