@@ -46,14 +46,14 @@ class Hearing:
         return int(self._config.sample_rate_hz)
 
     def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
-        """Decode a sound to clips as the front end wants them: one, or one for each utterance.
+        """Decode a sound to clips as the front end wants them: one, or one for each utterance or moment.
 
         Raises:
             AudioError: It cannot be read or used.
         """
         clip = self._decode(sound)
         try:
-            parts = audio.split_at_silences(clip) if split else [clip]
+            parts = self._front_end.split(clip, self._config) if split else [clip]
             return [self.prepare(part) for part in parts]
         except AudioError as error:
             raise AudioError(f"{sound if isinstance(sound, str | Path) else sound_name(sound)}: {error}") from error

@@ -14,10 +14,10 @@ from functools import cache, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import Clip, condition
+from soundsight.audio import Clip, condition, split_at_silences
 from soundsight.features import mel, options
 
-__all__ = ["SILENCE", "Config", "extract", "mel_filters", "prepare"]
+__all__ = ["SILENCE", "Config", "extract", "mel_filters", "prepare", "split"]
 
 Float32 = NDArray[np.float32]
 
@@ -67,6 +67,11 @@ class Config:
 def prepare(clip: Clip) -> Clip:
     """A recording as this front end hears it: what is said, without the silence around it, at one level."""
     return condition(clip)
+
+
+def split(clip: Clip, config: Config) -> list[Clip]:
+    """The utterances of a recording of several."""
+    return split_at_silences(clip)
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

@@ -18,10 +18,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import Clip
+from soundsight.audio import Clip, split_evenly
 from soundsight.features import mel, options
 
-__all__ = ["SILENCE", "Config", "as_row", "extract", "prepare"]
+__all__ = ["SILENCE", "Config", "as_row", "extract", "prepare", "split"]
 
 Float32 = NDArray[np.float32]
 
@@ -86,6 +86,11 @@ class Config:
 def prepare(clip: Clip) -> Clip:
     """A recording as it is: how loud and how empty a place is belongs to it."""
     return clip
+
+
+def split(clip: Clip, config: Config) -> list[Clip]:
+    """The moments of a long recording, one after the other."""
+    return split_evenly(clip, config.duration_s)
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:

@@ -15,10 +15,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import Clip
+from soundsight.audio import Clip, split_evenly
 from soundsight.features import mel, options
 
-__all__ = ["BANDS", "PATCH_FRAMES", "SILENCE", "Config", "extract", "filters", "patches", "prepare"]
+__all__ = ["BANDS", "PATCH_FRAMES", "SILENCE", "Config", "extract", "filters", "patches", "prepare", "split"]
 
 Float32 = NDArray[np.float32]
 
@@ -70,6 +70,11 @@ class Config:
 def prepare(clip: Clip) -> Clip:
     """A recording as it is: the published network was trained on absolute levels."""
     return clip
+
+
+def split(clip: Clip, config: Config) -> list[Clip]:
+    """The moments of a long recording, one after the other."""
+    return split_evenly(clip, config.patches * config.hop_s)
 
 
 def patches(clip: Clip, config: Config) -> Float32:

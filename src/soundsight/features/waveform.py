@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import Clip
+from soundsight.audio import Clip, split_evenly
 from soundsight.features import options
 
-__all__ = ["SILENCE", "Config", "extract", "prepare"]
+__all__ = ["SILENCE", "Config", "extract", "prepare", "split"]
 
 Float32 = NDArray[np.float32]
 
@@ -39,6 +39,11 @@ class Config:
 def prepare(clip: Clip) -> Clip:
     """A recording as it is."""
     return clip
+
+
+def split(clip: Clip, config: Config) -> list[Clip]:
+    """The moments of a long recording, one after the other."""
+    return split_evenly(clip, config.duration_s)
 
 
 def extract(clips: Sequence[Clip], config: Config) -> Float32:
