@@ -119,7 +119,9 @@ def test_a_training_learns_its_pairs_and_leaves_a_model(folder, tmp_path):
     assert sorted((out / "samples").iterdir())
     model = read_folder(out)
     assert model.labels is None
-    assert model.card["data"] == [{"name": "pairs of one's own", "licence": "that of its files", "attribution": ""}]
+    assert model.card["data"] == [
+        {"name": "pairs of one's own", "licence": "that of its files", "attribution": "their makers"}
+    ]
     assert model.training["test_pairs"] == 6
     _, system = load_system(out)
     data = load_training_data(recipe_of(folder), 0, image_size=16)

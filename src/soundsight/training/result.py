@@ -50,7 +50,7 @@ def save_model(
         data.append(voices.CREDIT)
     data += [source for source in sources if source not in data]
     if recipe.data.pairs is not None and not infos:
-        data.append({"name": "pairs of one's own", "licence": "that of its files", "attribution": ""})
+        data.append({"name": "pairs of one's own", "licence": "that of its files", "attribution": "their makers"})
     channels, height, width = system.image_shape
     folder = ModelFolder(
         path=out,
