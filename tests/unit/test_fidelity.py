@@ -84,22 +84,43 @@ def test_every_picture_has_its_own_score():
 
 
 def test_histogram_similarity_is_the_share_of_pixels_in_common():
-    real = np.zeros((1, 1, 4, 4))
+    real = np.zeros((1, 3, 4, 4))
     made = real.copy()
-    made[0, 0, 0] = 1.0
+    made[0, :, 0] = 1.0
     assert histogram_similarity(made, real)[0] == pytest.approx(0.75)
     assert histogram_similarity(real + 1, real)[0] == 0
     turned = pictures(num=1)
     assert histogram_similarity(turned[..., ::-1], turned)[0] == pytest.approx(1)
 
 
-def test_noise_does_not_pass_the_histogram_and_passes_the_published_one():
-    """What the paper's score could not see: half-dark pictures against noise that is even over all values."""
-    real = pictures(num=4, side=64) ** 3
+def test_colours_count_whole():
+    """Red and green in equal parts, and their channels swapped: each channel alone has the same values."""
+    real = np.zeros((1, 3, 4, 4))
+    real[0, 0, :2], real[0, 1, 2:] = 1.0, 1.0
+    swapped = np.zeros((1, 3, 4, 4))
+    swapped[0, :2, :2] = 1.0
+    assert histogram_similarity(swapped, real)[0] == 0
+
+
+def test_neighbours_count_in_grey():
+    """Stripes one pixel wide have the values of a half-black picture, and none of its neighbours."""
+    real = np.zeros((1, 1, 8, 8))
+    real[..., 4:] = 1.0
+    stripes = np.zeros((1, 1, 8, 8))
+    stripes[..., ::2] = 1.0
+    # Of seven pairs in a row the halves have one step, from black to white; the stripes have it three times.
+    assert histogram_similarity(stripes, real)[0] == pytest.approx(1 / 7)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_does_not_pass_the_histogram_and_passes_the_published_one(channels):
+    """What the paper's score could not see: pictures against noise that is even over all values."""
+    real = pictures(num=4, channels=channels, side=64) ** 2
     noise = np.random.default_rng(1).random(real.shape)
     assert (hss(noise, real) > 0.99).all()
-    assert (histogram_similarity(noise, real) < 0.7).all()
-    assert (histogram_similarity(np.roll(real, 5, axis=3), real) > 0.99).all()
+    assert (histogram_similarity(noise, real) < 0.45).all()
+    shifted = np.roll(real, 5, axis=3)
+    assert (histogram_similarity(shifted, real) > 0.9).all()
 
 
 def test_dark_error_sees_the_dark_alone():

@@ -60,7 +60,7 @@ _MEASURES = (
     _Measure("ms_ssim", "Multi-scale SSIM", fidelity.ms_ssim),
     _Measure("psnr", "PSNR in dB", fidelity.psnr),
     _Measure("mse", "Mean squared error", fidelity.mse, lower=True),
-    _Measure("histogram", "Histogram similarity (32 bins of 0 to 1)", fidelity.histogram_similarity),
+    _Measure("histogram", "Similarity of colour histograms", fidelity.histogram_similarity),
     _Measure("dark_error", "Error where the real picture is dark", fidelity.dark_error, lower=True),
     _Measure("published_ssim", "SSIM as published (7 pixels, range of the made picture)", scene2025.ssim_of_made_range),
     _Measure("published_loss", "Loss as published (64 times the error in -1 to 1)", _published_loss, lower=True),

@@ -33,7 +33,7 @@ _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 _LUMA = (0.299, 0.587, 0.114)
 _DARK = 0.2
-_BINS = 32
+_COLOUR_LEVELS, _GREY_LEVELS = 8, 16
 
 
 def mse(images: ArrayLike, targets: ArrayLike) -> Float64:
@@ -110,10 +110,13 @@ def _scales(image_CHW: Float64, target_CHW: Float64, num: int, size: int) -> flo
 
 
 def histogram_similarity(images: ArrayLike, targets: ArrayLike) -> Float64:
-    """Share of the pixels whose values both pictures have: Σ min(p, q) over 32 bins of [0, 1], the mean over channels.
+    """Share of the pixels whose colours both pictures have: Σ min(p, q) over all bins, (B,) in [0, 1].
 
-    1 where both have the same values as often, wherever they lie; 0 where they share none. Uniform noise reaches what
-    an even histogram has in common with the real one.
+    Bins are of whole colours, 8 levels of red by 8 of green by 8 of blue; in grey pictures, of the values of neighbours
+    side by side, 16 by 16. Noise has every value as often, and a histogram of single values finds that alike; but the
+    colours of noise are seldom those of a scene, nor are its neighbours alike.
+
+    1 where both have the same colours as often, wherever they lie; 0 where they share none.
 
     Args:
         images: Pictures.
@@ -126,7 +129,7 @@ def histogram_similarity(images: ArrayLike, targets: ArrayLike) -> Float64:
         Swain & Ballard, *Color Indexing*, 1991, equation 2 (histogram intersection).
     """
     images_BCHW, targets_BCHW = two_pictures(images, targets)
-    shared_B: Float64 = np.minimum(_histogram(images_BCHW), _histogram(targets_BCHW)).sum(axis=2).mean(axis=1)
+    shared_B: Float64 = np.minimum(_histogram(images_BCHW), _histogram(targets_BCHW)).sum(axis=1)
     return shared_B
 
 
@@ -220,12 +223,19 @@ def _half(image_CHW: Float64) -> Float64:
 
 
 def _histogram(images_BCHW: Float64) -> Float64:
-    """Shares of the pixels in each bin, (B, C, 32)."""
+    """Shares of the pixels, or of pairs of neighbours, in each bin, (B, 512) or (B, 256)."""
     size, channels = images_BCHW.shape[:2]
-    bins_BCX = np.minimum((images_BCHW * _BINS).astype(np.int64), _BINS - 1).reshape(size * channels, -1)
-    rows = np.arange(size * channels)[:, None] * _BINS
-    counts = np.bincount((bins_BCX + rows).ravel(), minlength=size * channels * _BINS)
-    return counts.reshape(size, channels, _BINS) / bins_BCX.shape[1]
+    levels = _COLOUR_LEVELS if channels == 3 else _GREY_LEVELS
+    steps_BCHW = np.minimum((images_BCHW * levels).astype(np.int64), levels - 1)
+    if channels == 3:
+        bins_BHW = (steps_BCHW[:, 0] * levels + steps_BCHW[:, 1]) * levels + steps_BCHW[:, 2]
+    else:
+        bins_BHW = steps_BCHW[:, 0, :, :-1] * levels + steps_BCHW[:, 0, :, 1:]
+    num_bins = levels**3 if channels == 3 else levels**2
+    rows = np.arange(size)[:, None] * num_bins
+    counts = np.bincount((bins_BHW.reshape(size, -1) + rows).ravel(), minlength=size * num_bins)
+    shares: Float64 = counts.reshape(size, num_bins) / max(1, bins_BHW[0].size)
+    return shares
 
 
 def _luma(images_BCHW: Float64) -> Float64:
