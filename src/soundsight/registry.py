@@ -24,7 +24,7 @@ __all__ = ["find", "names", "unknown"]
 _SHARED = {
     "datasets": {
         *("archive", "augment", "bundles", "check", "check_pairs", "classes", "clips", "download", "footage"),
-        *("frames", "from_video", "info", "outliers", "pair_set", "pair_splits", "pairing", "selection"),
+        *("frames", "from_video", "info", "outliers", "pair_set", "pair_splits", "pairs", "pairing", "selection"),
         *("sketch", "splits", "types", "voices", "windows"),
     },
     "features": {"mel", "options"},

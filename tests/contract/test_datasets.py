@@ -38,7 +38,7 @@ def load(module, folder: Path) -> list[SoundSet | ImageSet]:
 
 def test_the_sets_of_the_papers_are_known():
     assert {"mnist", "fsdd", "speech_commands"} <= set(NAMES)
-    assert {"pairs", "scenes"} <= set(PAIRS)
+    assert {"beach_frames", "scenes"} <= set(PAIRS)
 
 
 def test_pairs_have_papers_and_no_classes(pair_module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -230,14 +231,37 @@ def test_the_commands_of_the_document_run(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "videos").symlink_to(videos)
     blocks = re.findall(r"^```sh\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     shown = [shlex.split(line) for block in blocks for line in block.splitlines()]
-    assert len(shown) == 3
-    for words in shown:
-        assert words[:3] == ["soundsight", "datasets", "from-video"]
+    of_videos = [words for words in shown if words[:3] == ["soundsight", "datasets", "from-video"]]
+    assert len(of_videos) == 3
+    for words in of_videos:
         done = run(*words[3:], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         folder = tmp_path / words[words.index("-o") + 1]
         assert {path.name for path in folder.iterdir()} >= {"pairs.csv", "from-video.json", "0 – ü"}
         assert len(rows(folder)) >= 6
+
+
+def test_pairs_of_ones_own_are_checked_trained_on_and_measured(videos: Path, tmp_path: Path) -> None:
+    """What docs/scenes.md shows, on a small scale: videos to pairs, pairs to a model, a model beside its baselines."""
+    assert run(str(videos), "-o", "pairs", "--every", "0.5", "--size", "32", cwd=tmp_path).returncode == 0
+    settings = ("train.epochs=1", "model.image_size=32", "model.channels=[8, 8, 8, 8]", "model.widths=[16]")
+    for command in (
+        ("datasets", "check", "pairs"),
+        (
+            "train",
+            "mfcc-generator",
+            *(x for s in ("data.pairs=pairs", *settings) for x in ("--set", s)),
+            "--out",
+            "model",
+        ),
+        ("evaluate", "model", "--out", "report"),
+        ("evaluate", "pairs", "--split", "block", "--out", "baselines"),
+    ):
+        done = subprocess.run([*COMMAND[:-2], *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "frame of the nearest training sound" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    table = json.loads((tmp_path / "baselines" / "report.json").read_text(encoding="utf-8"))
+    assert table["scores"]["ssim"]["value"] is None
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:

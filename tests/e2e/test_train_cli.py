@@ -214,7 +214,7 @@ def inside(place, monkeypatch, tmp_path) -> Path:
         (["tiny.toml", "--set", "model.dropout=2"], "recipe key 'model.dropout': "),
         (["tiny.toml", "--set", "train.optimizer.judge.lr=1"], "unknown key 'train.optimizer.judge'"),
         (["tiny.toml", "--set", "data.images=cifar"], "no 'cifar' in datasets"),
-        (["tiny.toml", "--set", "data.images=fsdd"], "fsdd is a data set of sounds; known here: mnist"),
+        (["tiny.toml", "--set", "data.images=fsdd"], "fsdd is a data set of sounds; known here: cifar10, mnist"),
         (
             ["tiny.toml", "--set", "data.sounds=fsdd", "--set", "data.split=official"],
             "the system reads features None, the recipe gives (48, 48)",

@@ -79,6 +79,9 @@ class Pipe:
         self.folder = SimpleNamespace(name="stub")
         self.generator = SimpleNamespace(listens=listens, listen=self.listen)
 
+    def prepare(self, clip: Clip) -> Clip:
+        return clip
+
     def listen(self, features: np.ndarray) -> np.ndarray:
         heard = np.full((len(features), 4), 0.1)
         for row, (label, confidence, outlier) in zip(heard, features, strict=True):
@@ -96,7 +99,8 @@ class Pipe:
 
 def trial(features: list[list[float]], labels: list[int]) -> Any:
     sounds = SimpleNamespace(
-        labels=np.array(labels), load=lambda rows, sample_rate_hz: [Clip(np.ones(10, np.float32), RATE)] * len(rows)
+        labels=np.array(labels),
+        load=lambda rows, sample_rate_hz, prepare: [Clip(np.ones(10, np.float32), RATE)] * len(rows),
     )
     split = SimpleNamespace(test=np.arange(len(labels)))
     return SimpleNamespace(

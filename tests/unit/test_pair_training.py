@@ -165,7 +165,7 @@ def test_the_scene_data_set_trains_from_its_coefficients(tmp_path):
         ({"data": {"sounds": "fsdd"}}, "'data.sounds' is for labelled sounds"),
         ({"data": {"voices": 3}}, "'data.voices' is for labelled sounds"),
         ({"data": {"augment": {"time_mask": 0.2}}}, "set both masks to 0"),
-        ({"data": {"pairs": "mnist"}}, "mnist is a data set of images; known here: beach_frames, pairs, scenes"),
+        ({"data": {"pairs": "mnist"}}, "mnist is a data set of images; known here: beach_frames, scenes"),
     ],
 )
 def test_what_does_not_go_with_pairs_is_refused(folder, tables, match):

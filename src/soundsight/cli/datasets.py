@@ -101,8 +101,7 @@ def _prepare(name: str, folder: Path | None) -> None:
     info: DatasetInfo = module.INFO
     target = folder or folder_of(name)
     if not info.files:
-        where = f"see {info.homepage}" if info.homepage else "it is a folder of your own files"
-        raise DatasetError(f"{name} cannot be downloaded from here; {where}, and put it in {target}")
+        raise DatasetError(f"{name} cannot be downloaded from here; see {info.homepage}, and put it in {target}")
     if _state(module, target) == "yes":
         say(f"{name} is there already; 'soundsight datasets check {name}' looks at every item")
         typer.echo(target)
@@ -131,12 +130,14 @@ def check(name: Name, folder: Folder = None, as_json: Json = False) -> None:
     import json
 
     from soundsight import registry
+    from soundsight.datasets import pairs
     from soundsight.datasets.info import folder_of
 
     if folder is None and name not in registry.names("datasets") and Path(name).is_dir():
-        name, folder = "pairs", Path(name)
-    members = _members(name, folder)
-    reports = [registry.find("datasets", member).check(folder or folder_of(member)) for member in members]
+        reports = [pairs.check(Path(name))]
+    else:
+        members = _members(name, folder)
+        reports = [registry.find("datasets", member).check(folder or folder_of(member)) for member in members]
     if as_json:
         plain = [report.as_dict() for report in reports]
         typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2, ensure_ascii=False))

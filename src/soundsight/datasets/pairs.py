@@ -22,7 +22,7 @@ from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet, join_clips
 from soundsight.errors import DatasetError
 
-__all__ = ["INFO", "check", "load", "read_table"]
+__all__ = ["IMAGES", "INFO", "TABLE", "check", "inside", "load", "number", "read_table"]
 
 INFO = DatasetInfo(
     name="pairs",
@@ -35,11 +35,12 @@ INFO = DatasetInfo(
     classes=(),
 )
 TABLE = "pairs.csv"
+"""Name of the table, where there is one."""
 MAX_TABLE_BYTES = 256 << 20
 _SOUNDS = frozenset(
     (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".wma")
 )
-_IMAGES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+IMAGES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 _NUMBERED = re.compile(r"^(.+?)_\d+$")
 
 
@@ -154,7 +155,7 @@ def _from_stems(folder: Path) -> PairSet:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
     images: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in files:
-        if path.suffix.lower() in _IMAGES:
+        if path.suffix.lower() in IMAGES:
             images[path.parent, path.stem].append(path)
             if numbered := _NUMBERED.match(path.stem):
                 images[path.parent, numbered[1]].append(path)

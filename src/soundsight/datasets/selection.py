@@ -8,6 +8,7 @@ from typing import Any
 
 from soundsight import registry
 from soundsight.config import DataConfig
+from soundsight.datasets import pairs
 from soundsight.datasets.classes import Groups, relabel
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
@@ -47,13 +48,15 @@ def sounds_of(data: DataConfig, root: Path) -> SoundSet:
 
 
 def pairs_of(data: DataConfig, root: Path) -> PairSet:
-    """The pairs of a data set by its name, or of a folder; arguments and errors as for ``images_of``."""
+    """The pairs of a data set by its name, or of a folder; arguments and errors as for ``images_of``.
+
+    A folder that is called as a data set is ``./scenes``.
+    """
     assert data.pairs is not None
     if data.pairs in registry.names("datasets"):
         found: PairSet = _component(data.pairs, "pair").load(root / data.pairs)
-    else:
-        found = registry.find("datasets", "pairs").load(Path(data.pairs))
-    return found
+        return found
+    return pairs.load(Path(data.pairs))
 
 
 def labels_of(data: DataConfig) -> tuple[str, ...] | None:

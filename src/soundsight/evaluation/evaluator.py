@@ -14,6 +14,7 @@ from soundsight._version import __version__
 from soundsight.alignment import Alignment
 from soundsight.config import DataConfig
 from soundsight.datasets.info import data_root
+from soundsight.datasets.pairs import IMAGES, TABLE
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.aligning import evaluate_alignment
@@ -128,7 +129,9 @@ def is_pairs(name_or_folder: str) -> bool:
     if name_or_folder in registry.names("datasets"):
         return bool(registry.find("datasets", name_or_folder).INFO.kind == "pair")
     folder = Path(name_or_folder)
-    return (folder / "pairs.csv").is_file() and not (folder / "config.json").exists()
+    if not folder.is_dir() or (folder / "config.json").exists() or (folder / "state").is_dir():
+        return False
+    return (folder / TABLE).is_file() or any(path.suffix.lower() in IMAGES for path in folder.rglob("*"))
 
 
 def baselines(
