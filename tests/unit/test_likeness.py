@@ -151,6 +151,16 @@ def test_what_a_baseline_reaches_is_marked(model):
         assert set(score.reached_by) == wanted
 
 
+def test_published_numbers_stand_beside_their_frames(data_root):
+    """The mean frame of a clip, which hears nothing, has a better SSIM and a lower loss than was published."""
+    report = baselines("beach_frames", split="random", data=data_root, image_size=64)
+    papers = {score.name: score.published.value for score in report.scores if score.published}
+    assert papers == {"published_ssim": 0.463, "published_loss": 4.691, "hss": 0.999}
+    assert "published: 0.463" in "\n".join(lines(report))
+    block = baselines("beach_frames", split="block", data=data_root, image_size=32)
+    assert not any(score.published for score in block.scores), "measured with another split"
+
+
 def test_training_pairs_are_no_test(model):
     report = evaluate(model, split="random", num_samples=0)
     assert report.num_heard > 0
@@ -174,5 +184,6 @@ def test_what_is_meant_by_a_name(folder, model):
     assert not is_pairs("mnist")
     assert not is_pairs("digits")
     assert not is_pairs(str(model))
+    assert not is_pairs(str(model.parent)), "pictures of samples lie below, and no sounds"
     with pytest.raises(UnknownNameError, match="no clip 'c'; known: a, b"):
         baselines(str(folder), split="clip:c", image_size=SIDE)

@@ -101,6 +101,8 @@ def test_pairs_that_share_a_file_are_one_clip(tmp_path):
         ("sound,image\nC:a.wav,a.png\n", "no file below the folder"),
         ("sound,image\n,a.png\n", "no file below the folder"),
         ("sound,image\na.wav,a.png\nb.wav,b.png\na.wav,a.png\n", "row 4: the same pair as in row 2"),
+        ("sound,image,time_s\n\na.wav,a.png,1\n\nb.wav,b.png,x\n", "row 5: 'x' is not a number"),
+        ("sound,image\n\na.wav,a.png\n\na.wav,a.png\n", "row 5: the same pair as in row 3"),
         ("sound,sound,image\na.wav,b.wav,a.png\n", "named twice"),
         ('sound,image\n"a.wav,a.png\n', "no CSV"),
     ],
@@ -280,7 +282,7 @@ def test_the_scene_data_set_has_104_coefficients_a_second(tmp_path):
     assert scenes.check(tmp_path).ok
 
 
-@pytest.mark.parametrize("value", ["NaN", "", "loud", "1e999"])
+@pytest.mark.parametrize("value", ["NaN", "", "loud", "1e999", "1e39"])
 def test_coefficients_that_are_no_numbers_are_refused(tmp_path, value):
     write_scenes(tmp_path, [("a/1.png", "A"), ("a/2.png", "A")], values=value or " ")
     with pytest.raises(DatasetError, match=r"row 3, mfcc_8: '.*' is not a number"):

@@ -21,7 +21,7 @@ from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.types import ImageSet, SoundSet
 from soundsight.errors import AudioError, DatasetError
 
-__all__ = ["Report", "check_images", "check_sounds", "content_md5"]
+__all__ = ["Report", "check_images", "check_sounds", "content_md5", "statistics", "twice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +121,18 @@ def check_sounds(
         num_items=len(sounds),
         classes=_count(info, sounds.labels),
         speakers=dict(sorted(Counter(sounds.speakers or ()).items())),
-        durations_s=_statistics(seconds) if len(seconds) else {},
+        durations_s=statistics(seconds) if len(seconds) else {},
         formats=dict(formats),
         missing=tuple(missing),
         corrupt=tuple(f"{name}: {file.error}" for name, file in zip(names, files, strict=True) if file.error),
         problems=tuple(problems),
-        duplicates=_groups(names, [file.digest for file in files]),
+        duplicates=twice(names, [file.digest for file in files]),
         notes=tuple(notes),
     )
 
 
-def _statistics(values: NDArray[np.float64]) -> dict[str, float]:
+def statistics(values: NDArray[np.float64]) -> dict[str, float]:
+    """Least, middle and largest, for ``Report.durations_s``."""
     return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
 
 
@@ -179,7 +180,7 @@ def check_images(info: DatasetInfo, folder: Path, parts: Mapping[str, ImageSet],
         classes=_count(info, labels_N),
         formats=dict(formats),
         problems=tuple(problems),
-        duplicates=_groups(names, digests),
+        duplicates=twice(names, digests),
         notes=tuple(f"{key}: {len(part)} images" for key, part in parts.items()),
     )
 
@@ -205,7 +206,7 @@ def _count(info: DatasetInfo, labels: Iterable[int]) -> dict[str, int]:
     return {name: counts[label] for label, name in enumerate(info.classes)}
 
 
-def _groups(names: Sequence[str], digests: Sequence[bytes]) -> tuple[tuple[str, ...], ...]:
+def twice(names: Sequence[str], digests: Sequence[bytes]) -> tuple[tuple[str, ...], ...]:
     """Names that share a digest; an empty digest is shared with nobody."""
     groups: dict[bytes, list[str]] = {}
     for name, digest in zip(names, digests, strict=True):

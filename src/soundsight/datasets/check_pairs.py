@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from soundsight import audio, photo
-from soundsight.datasets.check import Report
+from soundsight.datasets.check import Report, statistics, twice
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import leak, split_pairs
@@ -60,17 +59,16 @@ def check_pairs(info: DatasetInfo, folder: Path, pairs: PairSet) -> Report:
         f"{_name(path, folder)}: {file.error}" for path, file in files.items() if file.error and path not in missing
     ]
     seconds = np.array([files[path].duration_s for path in sounds if not files[path].error])
-    duplicates = _twice(files, folder)
     return Report(
         name=info.name,
         kind=info.kind,
         folder=folder,
         num_items=len(pairs),
-        durations_s={} if not len(seconds) else _statistics(seconds),
+        durations_s={} if not len(seconds) else statistics(seconds),
         formats=dict(Counter(files[path].size for path in images if not files[path].error).most_common()),
         missing=tuple(_name(path, folder) for path in missing),
         corrupt=tuple(corrupt),
-        duplicates=duplicates,
+        duplicates=twice([_name(path, folder) for path in files], [file.digest for file in files.values()]),
         notes=(*_clips(pairs), *_across(pairs, files), *([] if missing or corrupt else _leaks(pairs))),
     )
 
@@ -85,14 +83,6 @@ def _inspect(path: Path, is_image: bool) -> _File:
         return _File(error=" ".join(str(error).replace(f"{path}: ", "").split()))
     # Of the samples, so that the same recording under another header is found too.
     return _File(duration_s=clip.duration_s, digest=hashlib.sha256(clip.samples.tobytes()).digest())
-
-
-def _twice(files: dict[Path, _File], folder: Path) -> tuple[tuple[str, ...], ...]:
-    groups: dict[bytes, list[str]] = defaultdict(list)
-    for path, file in files.items():
-        if file.digest:
-            groups[file.digest].append(_name(path, folder))
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _clips(pairs: PairSet) -> list[str]:
@@ -134,7 +124,3 @@ def _leaks(pairs: PairSet) -> list[str]:
 
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _statistics(values: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]]) -> dict[str, float]:
-    return {"min": float(np.min(values)), "median": float(np.median(values)), "max": float(np.max(values))}

@@ -22,7 +22,7 @@ from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet, join_clips
 from soundsight.errors import DatasetError
 
-__all__ = ["IMAGES", "INFO", "TABLE", "check", "inside", "load", "number", "read_table"]
+__all__ = ["INFO", "check", "inside", "is_folder", "load", "number", "read_table"]
 
 INFO = DatasetInfo(
     name="pairs",
@@ -37,10 +37,11 @@ INFO = DatasetInfo(
 TABLE = "pairs.csv"
 """Name of the table, where there is one."""
 MAX_TABLE_BYTES = 256 << 20
+_LARGEST = float(np.finfo(np.float32).max)
 _SOUNDS = frozenset(
     (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".wma")
 )
-IMAGES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+_IMAGES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 _NUMBERED = re.compile(r"^(.+?)_\d+$")
 
 
@@ -57,13 +58,23 @@ def load(folder: Path) -> PairSet:
     return _from_table(folder) if (folder / TABLE).exists() else _from_stems(folder)
 
 
+def is_folder(folder: Path) -> bool:
+    """Whether a folder has a table of pairs, or files that make one."""
+    if (folder / TABLE).is_file():
+        return True
+    try:
+        return len(load(folder)) > 0
+    except DatasetError:
+        return False
+
+
 def check(folder: Path) -> Report:
     """Counts, durations, what is missing or damaged, what occurs twice, and how much a random split would leak."""
     return check_pairs(INFO, folder, load(folder))
 
 
-def read_table(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV with a header, by its names.
+def read_table(file: Path, columns: tuple[str, ...]) -> dict[int, dict[str, str]]:
+    """Rows of a CSV by their number, the header's being 1; the fields of each by the header's names.
 
     Args:
         file: UTF-8, with or without a mark.
@@ -88,13 +99,13 @@ def read_table(file: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         raise DatasetError(f"{file}: no column {_few(missing)}; its columns are {_few(header) or 'none'}")
     if len(set(header)) < len(header):
         raise DatasetError(f"{file}: a column is named twice")
-    table = []
+    table = {}
     for line, row in enumerate(rows[1:], start=2):
         if not row:
             continue
         if len(row) != len(header):
             raise DatasetError(f"{file}, row {line}: {len(row)} fields; the header has {len(header)}")
-        table.append(dict(zip(header, (field.strip() for field in row), strict=True)))
+        table[line] = dict(zip(header, (field.strip() for field in row), strict=True))
     if not table:
         raise DatasetError(f"{file}: no pairs in it")
     return table
@@ -113,7 +124,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
 
 
 def number(text: str, where: str) -> float:
-    """A finite number.
+    """A number that single precision can hold.
 
     Raises:
         DatasetError: It is none.
@@ -122,7 +133,7 @@ def number(text: str, where: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= _LARGEST:
         raise DatasetError(f"{where}: {text!r} is not a number")
     return value
 
@@ -131,21 +142,21 @@ def _from_table(folder: Path) -> PairSet:
     file = folder / TABLE
     rows = read_table(file, ("sound", "image"))
     sounds, images, times_s = [], [], []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows.items():
         where = f"{file}, row {line}"
         sounds.append(inside(folder, row["sound"], where))
         images.append(inside(folder, row["image"], where))
         times_s.append(number(row["time_s"], where) if row.get("time_s") else 0.0)
-    _refuse_twice(file, sounds, images)
-    clips = tuple(row.get("clip", "") for row in rows)
+    _refuse_twice(file, list(rows), sounds, images)
+    clips = tuple(row.get("clip", "") for row in rows.values())
     if not all(clips):
         clips = join_clips([str(path) for path in sounds], [str(path) for path in images])
     return PairSet(tuple(images), tuple(sounds), clips, np.array(times_s, np.float64))
 
 
-def _refuse_twice(file: Path, sounds: list[Path], images: list[Path]) -> None:
+def _refuse_twice(file: Path, lines: list[int], sounds: list[Path], images: list[Path]) -> None:
     first: dict[tuple[Path, Path], int] = {}
-    for line, pair in enumerate(zip(sounds, images, strict=True), start=2):
+    for line, pair in zip(lines, zip(sounds, images, strict=True), strict=True):
         if first.setdefault(pair, line) != line:
             raise DatasetError(f"{file}, row {line}: the same pair as in row {first[pair]}; name it once")
 
@@ -155,7 +166,7 @@ def _from_stems(folder: Path) -> PairSet:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
     images: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in files:
-        if path.suffix.lower() in IMAGES:
+        if path.suffix.lower() in _IMAGES:
             images[path.parent, path.stem].append(path)
             if numbered := _NUMBERED.match(path.stem):
                 images[path.parent, numbered[1]].append(path)

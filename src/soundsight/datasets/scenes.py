@@ -50,8 +50,8 @@ def load(folder: Path) -> PairSet:
     rows = read_table(file, ("IMAGE", *_COLUMNS, "CLASS1", "CLASS2"))
     images, clips, times_s = [], [], []
     features_PX = np.empty((len(rows), len(_COLUMNS)), np.float32)
-    for i, row in enumerate(rows):
-        where = f"{file}, row {i + 2}"
+    for i, (line, row) in enumerate(rows.items()):
+        where = f"{file}, row {line}"
         images.append(inside(folder, row["IMAGE"], where))
         features_PX[i] = [number(row[name], f"{where}, {name}") for name in _COLUMNS]
         stem, found = images[i].stem, _NUMBER.search(images[i].stem)

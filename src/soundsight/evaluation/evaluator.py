@@ -13,8 +13,8 @@ from soundsight import noise, registry
 from soundsight._version import __version__
 from soundsight.alignment import Alignment
 from soundsight.config import DataConfig
+from soundsight.datasets import pairs
 from soundsight.datasets.info import data_root
-from soundsight.datasets.pairs import IMAGES, TABLE
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.aligning import evaluate_alignment
@@ -131,7 +131,7 @@ def is_pairs(name_or_folder: str) -> bool:
     folder = Path(name_or_folder)
     if not folder.is_dir() or (folder / "config.json").exists() or (folder / "state").is_dir():
         return False
-    return (folder / TABLE).is_file() or any(path.suffix.lower() in IMAGES for path in folder.rglob("*"))
+    return pairs.is_folder(folder)
 
 
 def baselines(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import noise
-from soundsight.config import DataConfig, Recipe
+from soundsight.config import DataConfig
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs
@@ -21,7 +21,7 @@ from soundsight.datasets.selection import infos_of, pairs_of
 from soundsight.datasets.sketch import sketch
 from soundsight.datasets.splits import Split
 from soundsight.errors import DatasetError, ModelError
-from soundsight.evaluation.baselines import nearest
+from soundsight.evaluation.baselines import mean_image, nearest
 from soundsight.evaluation.networks import draw_pictures
 from soundsight.evaluation.protocol import Data, recipe_of
 from soundsight.evaluation.published import published
@@ -127,7 +127,7 @@ def evaluate_pairs(
     features = {part: _features(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
     made = _made(pipe, features["test"], seed, watch)
     sound_T = nearest(features["test"], features["train"])
-    scores = _scores(test, seed, made, sound_T, (model, recipe))
+    scores = _scores(test, seed, made, sound_T, (model.system, model.model, recipe.data.pairs))
     return {
         **_described(test, recipe.data, scores, seed),
         "num_heard": len(np.intersect1d(used.test, own.train)),
@@ -150,7 +150,9 @@ def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int) ->
     """
     pairs = pairs_of(data, root)
     test = _load(pairs, split_pairs(pairs, data.split, seed=seed), image_size, data)
-    return {**_described(test, data, _scores(test, seed, None, None, None), seed), "num_heard": 0, "samples": ()}
+    # What was published for these frames, by a system of which nobody has the sounds any more.
+    scores = _scores(test, seed, None, None, ("mfcc_generator", {"normalise": False}, data.pairs))
+    return {**_described(test, data, scores, seed), "num_heard": 0, "samples": ()}
 
 
 def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:
@@ -186,10 +188,12 @@ def _made(pipe: AudioToImage, features_TFN: Float32, seed: int, watch: Watch | N
 def _baselines(test: _Test, sound_T: Int64 | None, seed: int) -> Iterator[tuple[str, UInt8]]:
     """Predictions that need no model, (T, C, S, S) each; where a clip trains nowhere, the mean of all stands in."""
     num = len(test.test)
-    mean = _mean(test.train)
+    mean = mean_image(test.train)
     yield "mean picture", np.broadcast_to(mean, test.test.shape)
     clips_P = np.array(test.pairs.clips)
-    of_clip = {clip: _mean(test.train[clips_P[test.split.train] == clip]) for clip in set(clips_P[test.split.train])}
+    of_clip = {
+        clip: mean_image(test.train[clips_P[test.split.train] == clip]) for clip in set(clips_P[test.split.train])
+    }
     yield "mean picture of the clip", np.stack([of_clip.get(clip, mean) for clip in clips_P[test.split.test]])
     known_T = test.near_T >= 0
     near = np.where(known_T[:, None, None, None], test.train[test.near_T], mean)
@@ -201,23 +205,15 @@ def _baselines(test: _Test, sound_T: Int64 | None, seed: int) -> Iterator[tuple[
     yield "uniform noise", rng.integers(0, 256, (num, *test.test.shape[1:]), dtype=np.uint8)
 
 
-def _mean(images_NCHW: UInt8) -> UInt8:
-    mean_CHW: UInt8 = np.round(images_NCHW.mean(axis=0, dtype=np.float64)).astype(np.uint8)
-    return mean_CHW
-
-
 def _scores(
-    test: _Test, seed: int, made: UInt8 | None, sound_T: Int64 | None, of: tuple[ModelFolder, Recipe] | None
+    test: _Test, seed: int, made: UInt8 | None, sound_T: Int64 | None, of: tuple[str, dict[str, Any], str | None]
 ) -> tuple[Score, ...]:
     others = {name: _measured(images, test.test) for name, images in _baselines(test, sound_T, seed)}
     ours = None if made is None else _measured(made, test.test)
     scores = []
     for measure in _MEASURES:
         value = math.nan if ours is None else ours[measure.name]
-        paper = None
-        if of is not None:
-            model, recipe = of
-            paper = published(model.system, model.model, recipe.data.pairs, None, test.split.name, measure.name)
+        paper = published(*of, None, test.split.name, measure.name)
         beside = tuple(Baseline(name, found[measure.name]) for name, found in others.items())
         scores.append(Score(measure.name, measure.title, value, None, beside, paper, lower_is_better=measure.lower))
     return tuple(scores)

@@ -8,6 +8,7 @@ from typing import Any
 
 __all__ = ["PUBLISHED", "Published", "published"]
 
+_SCENES = "Vuruma, Generating Images from Audio, 2025"
 _AIVAE = "Żelaszczyk & Mańdziuk, Audio-to-Image Cross-Modal Generation, 2021"
 
 
@@ -17,7 +18,7 @@ class Published:
 
     Attributes:
         system: Module in ``models``.
-        sounds: Data set of recordings; None where the system reads images.
+        sounds: Data set of recordings or of pairs; None where the system reads images.
         pairing: How recordings and images were paired; None where there are no recordings.
         split: The split it was measured with.
         metric: Name of the score.
@@ -50,6 +51,15 @@ PUBLISHED = (
             ("speech_commands", "one-to-one", {0.2: 0.669, 0.5: 0.762, 1.0: 0.817, 2.0: 0.815}),
         )
         for alpha, value in values.items()
+    ),
+    *(
+        Published(
+            *("mfcc_generator", pairs, None, "random", metric, value),
+            source=f"{_SCENES}, class BEACH, 360 and 120 pairs",
+            options=(("normalise", False),),
+        )
+        for pairs in ("scenes", "beach_frames")
+        for metric, value in {"published_ssim": 0.463, "published_loss": 4.691, "hss": 0.999}.items()
     ),
     Published("lenet5", None, None, "official", "accuracy", 0.987, f"{_AIVAE}, section 4"),
 )

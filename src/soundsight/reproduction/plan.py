@@ -26,7 +26,7 @@ ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure
 _MAX_SEEDS = 100
 
 _OF_THE_RUN = {
-    *("data.sounds", "data.images", "data.pairing", "data.split"),
+    *("data.sounds", "data.images", "data.pairs", "data.pairing", "data.split", "data.target"),
     *("model.system", "model.alpha", "train.seed"),
 }
 _ONE_PAIRING: dict[str, tuple[Pairing, ...]] = {
