@@ -187,7 +187,10 @@ class PerceptualConfig(Strict):
     """Perceptual distance as a loss of any system that makes pictures."""
 
     model: str
-    """Folder of a trained judge, with its PyTorch weights, whose activations are compared."""
+    """Whose activations are compared: the folder of a trained judge, with its PyTorch weights, or the safetensors file
+    of a VGG with torchvision's names."""
+    layers: tuple[str, ...] = ()
+    """Of a VGG, for example ``relu2_2``; none for the last of each of its first four blocks. All of a judge."""
     weight: PositiveFloat = 1.0
 
 

@@ -213,3 +213,9 @@ def test_a_judge_teaches_any_system_what_it_sees(judge, data_root, tmp_path):
 def test_a_judge_of_other_pictures_is_refused(judge, folder, tmp_path):
     with pytest.raises(RecipeError, match=r"judges \(1, 28, 28\), this makes \(3, 16, 16\)"):
         train(recipe_of(folder, perceptual={"model": str(judge)}), tmp_path / "out")
+
+
+def test_layers_of_a_judge_have_no_names(judge):
+    recipe = recipe_for("aivae", perceptual={"model": str(judge), "layers": ["relu1_1"]})
+    with pytest.raises(RecipeError, match=r"'perceptual\.layers' is for a VGG"):
+        Perceptual(recipe.perceptual, (1, 28, 28), torch.device("cpu"))

@@ -1,8 +1,9 @@
 """Sketches from audio: a conditional GAN whose target is the edges of the picture, with a perceptual term beside it.
 
 Surveys name it by its target and its objectives, adversarial and perceptual. The edges are those of
-``data.target = "sketch"``; the perceptual term is the recipe's ``[perceptual]``, or feature matching in the
-discriminator where no network is given. Encoder, generator and discriminator are those of ``sound2visual``.
+``data.target = "sketch"``; the perceptual term is the recipe's ``[perceptual]``, a judge of sketches or a VGG
+(docs/scenes.md). Where no network is given, feature matching in the discriminator stands for it. Encoder, generator and
+discriminator are those of ``sound2visual``.
 """
 
 from __future__ import annotations
