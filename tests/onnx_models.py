@@ -75,13 +75,16 @@ def generator_bytes(
     return _serialise(nodes, inputs, outputs, constants)
 
 
-def judge_bytes() -> bytes:
+def judge_matrices(shape: tuple[int, int, int] = (1, 28, 28)) -> tuple[np.ndarray, np.ndarray]:
+    """Of ``judge_bytes``: from pixels to logits, and to features."""
+    rng, pixels = np.random.default_rng(8), int(np.prod(shape))
+    logits, features = (rng.normal(0, 0.1, (pixels, size)).astype(np.float32) for size in (10, 84))
+    return logits, features
+
+
+def judge_bytes(shape: tuple[int, int, int] = (1, 28, 28)) -> bytes:
     """A judge: ``image`` to ``logits`` and ``features``, linear in the pixels."""
-    rng = np.random.default_rng(8)
-    constants = {
-        "W": rng.normal(0, 0.1, (784, 10)).astype(np.float32),
-        "V": rng.normal(0, 0.1, (784, 84)).astype(np.float32),
-    }
+    constants = dict(zip("WV", judge_matrices(shape), strict=True))
     nodes = [
         helper.make_node("Flatten", ["image"], ["flat"]),
         helper.make_node("MatMul", ["flat", "W"], ["logits"]),
@@ -91,7 +94,35 @@ def judge_bytes() -> bytes:
         helper.make_tensor_value_info("logits", FLOAT, ["B", 10]),
         helper.make_tensor_value_info("features", FLOAT, ["B", 84]),
     ]
-    return _serialise(nodes, [helper.make_tensor_value_info("image", FLOAT, ["B", 1, 28, 28])], outputs, constants)
+    return _serialise(nodes, [helper.make_tensor_value_info("image", FLOAT, ["B", *shape])], outputs, constants)
+
+
+def alignment_matrices(features: tuple[int, int], shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of ``alignment_bytes``: from features, and from pixels, to two dimensions."""
+    rng = np.random.default_rng(11)
+    sound, image = (rng.normal(0, 1, (int(np.prod(size)), 2)).astype(np.float32) for size in (features, shape))
+    return sound, image
+
+
+def alignment_bytes(features: tuple[int, int], shape: tuple[int, int, int]) -> bytes:
+    """A space of two dimensions: random projections of the features and of the pixels, of length 1."""
+    constants = dict(zip(("sound_matrix", "image_matrix"), alignment_matrices(features, shape), strict=True))
+    nodes = []
+    for source, name in (("features", "sound"), ("image", "image")):
+        nodes += [
+            helper.make_node("Flatten", [source], [f"{name}_flat"]),
+            helper.make_node("MatMul", [f"{name}_flat", f"{name}_matrix"], [f"{name}_place"]),
+            helper.make_node("LpNormalization", [f"{name}_place"], [f"{name}_embedding"], axis=1, p=2),
+        ]
+    inputs = [
+        helper.make_tensor_value_info("features", FLOAT, ["B", *features]),
+        helper.make_tensor_value_info("image", FLOAT, ["M", *shape]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("sound_embedding", FLOAT, ["B", 2]),
+        helper.make_tensor_value_info("image_embedding", FLOAT, ["M", 2]),
+    ]
+    return _serialise(nodes, inputs, outputs, constants)
 
 
 def _serialise(nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, Any]) -> bytes:
@@ -127,7 +158,8 @@ def write_generator(path: Path, blob: bytes | None = None, **changes: Any) -> Pa
     return write_folder(describe(path, **changes), {"model.onnx": generator_bytes() if blob is None else blob}).path
 
 
-def write_judge(path: Path) -> Path:
+def write_judge(path: Path, shape: tuple[int, int, int] = (1, 28, 28)) -> Path:
     """A model folder with a judge."""
-    folder = describe(path, name="judge", system="lenet5", features=None, latent_size=0, kind="judge")
-    return write_folder(folder, {"model.onnx": judge_bytes()}).path
+    described = {"name": "judge", "system": "lenet5", "features": None, "latent_size": 0, "kind": "judge"}
+    folder = describe(path, **described, image=ImageShape(*shape))
+    return write_folder(folder, {"model.onnx": judge_bytes(shape)}).path

@@ -30,6 +30,7 @@ _SHARED = {
     "features": {"mel", "options"},
     "metrics": {
         *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
+        "sliced_wasserstein",
     },
     "models": {"layers", "pictures", "samplers", "translator", "unet", "unfolded"},
 }

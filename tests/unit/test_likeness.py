@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from onnx_models import alignment_bytes, alignment_matrices, describe, judge_matrices, write_judge
+from soundsight.cli import main
 from soundsight.config import parse_recipe
 from soundsight.datasets import pairs as folder_of_pairs
 from soundsight.datasets.pair_splits import split_pairs
-from soundsight.errors import DatasetError, UnknownNameError
+from soundsight.errors import DatasetError, ModelError, UnknownNameError
 from soundsight.evaluation import files
+from soundsight.evaluation.comparisons import by_alignment
 from soundsight.evaluation.evaluator import baselines, evaluate, is_pairs
 from soundsight.evaluation.text import lines
+from soundsight.features import mfcc
+from soundsight.folder import ImageShape, write_folder
 from soundsight.metrics import fidelity
+from soundsight.metrics.frechet import frechet_distance
+from soundsight.metrics.kernel import kernel_distance
+from soundsight.metrics.sliced_wasserstein import sliced_wasserstein
 from soundsight.training.trainer import train
 
 RATE_HZ = 16_000
@@ -47,9 +56,16 @@ def folder(tmp_path_factory) -> Path:
     return write_pairs(tmp_path_factory.mktemp("scenes") / "pairs")
 
 
+def score_of(report, name: str):
+    return next(score for score in report.scores if score.name == name)
+
+
 def beside(report, name: str) -> dict[str, float]:
-    score = next(score for score in report.scores if score.name == name)
-    return {baseline.name: baseline.value for baseline in score.baselines}
+    return {baseline.name: baseline.value for baseline in score_of(report, name).baselines}
+
+
+def ceilings(report, name: str) -> set[str]:
+    return {baseline.name for baseline in score_of(report, name).baselines if baseline.ceiling}
 
 
 def test_baselines_are_those_of_their_names(folder):
@@ -159,6 +175,159 @@ def test_published_numbers_stand_beside_their_frames(data_root):
     assert "published: 0.463" in "\n".join(lines(report))
     block = baselines("beach_frames", split="block", data=data_root, image_size=32)
     assert not any(score.published for score in block.scores), "measured with another split"
+
+
+def real(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test pictures of the block split, uint8."""
+    found = folder_of_pairs.load(folder)
+    split = split_pairs(found, "block", seed=0)
+    return found.load_images(split.train, SIDE), found.load_images(split.test, SIDE)
+
+
+def test_sets_are_compared_by_patches_beside_real_training_frames(folder, model):
+    report = evaluate(model, num_samples=0, seed=3)
+    score = score_of(report, "sliced_wasserstein")
+    train_images, test_images = real(folder)
+
+    def distance(images: np.ndarray) -> float:
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([3, 5])))
+        return 1000 * float(sliced_wasserstein(images, test_images, rng).mean())
+
+    mean = np.rint(train_images.mean(axis=0)).astype(np.uint8)
+    values = beside(report, "sliced_wasserstein")
+    assert values["mean picture"] == pytest.approx(distance(np.broadcast_to(mean, test_images.shape)))
+    # Twelve frames train and four test: the first, the last and two between them, evenly.
+    assert values["real training frames"] == pytest.approx(distance(train_images[[0, 4, 7, 11]]))
+    assert (score.lower_is_better, score.table) == (True, "set")
+    assert ceilings(report, "sliced_wasserstein") == {"real training frames"}
+    assert "real training frames" not in score.reached_by
+    assert values["real training frames"] < values["uniform noise"]
+    assert "real training frames" not in beside(report, "ssim")
+    assert "real training frames" in "\n".join(lines(report))
+
+
+@pytest.mark.parametrize("side", [SIDE, SIDE // 2])
+def test_sets_are_compared_in_the_features_of_a_judge(side, folder, tmp_path):
+    """A judge of smaller pictures sees the means of squares."""
+    judge = write_judge(tmp_path / "judge", (3, side, side))
+    report = baselines(str(folder), image_size=SIDE, judge=judge)
+    train_images, test_images = real(folder)
+
+    def seen(images: np.ndarray) -> np.ndarray:
+        step = SIDE // side
+        small = np.mean([images[:, :, i::step, j::step] for i in range(step) for j in range(step)], axis=0)
+        return np.rint(small).reshape(len(images), -1) / 255 @ judge_matrices((3, side, side))[1].astype(np.float64)
+
+    noise = np.random.Generator(np.random.Philox(np.random.SeedSequence([0, 4]))).integers(
+        0, 256, test_images.shape, dtype=np.uint8
+    )
+    for name, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
+        values = beside(report, name)
+        assert values["uniform noise"] == pytest.approx(distance(seen(noise), seen(test_images)), rel=1e-4)
+        floor = distance(seen(train_images[[0, 4, 7, 11]]), seen(test_images))
+        assert values["real training frames"] == pytest.approx(floor, rel=1e-4)
+        assert ceilings(report, name) == {"real training frames"}
+        assert score_of(report, name).title.endswith("in the features of judge")
+    assert report.judge["name"] == "judge"
+    assert ("Judge", ["judge", f"model.onnx, SHA-256 {report.judge['model.onnx']}"]) in report.facts()
+    assert f"--judge {judge}" in report.command
+
+
+def test_without_a_judge_there_are_no_features_to_compare(model):
+    report = evaluate(model, num_samples=0)
+    assert not {"frechet", "kernel", "alignment"} & {score.name for score in report.scores}
+    assert (report.judge, report.alignment) == ({}, {})
+
+
+def test_a_network_of_other_pictures_is_refused(folder, data_root, tmp_path):
+    for side in (SIDE + 1, 2 * SIDE):
+        judge = write_judge(tmp_path / f"judge{side}", (3, side, side))
+        with pytest.raises(ModelError, match=rf"reads pictures of \(3, {side}, {side}\), these are \(3, 16, 16\)"):
+            baselines(str(folder), image_size=SIDE, judge=judge)
+    with pytest.raises(ModelError, match="reads pictures of"):
+        baselines(str(folder), image_size=SIDE, judge=write_judge(tmp_path / "grey", (1, SIDE, SIDE)))
+    with pytest.raises(UnknownNameError, match="no judge 'nobody'"):
+        baselines(str(folder), image_size=SIDE, judge="nobody")
+    with pytest.raises(ModelError, match="knows pictures of another shape"):
+        baselines(str(folder), image_size=2 * SIDE, alignment=write_alignment(tmp_path / "space"))
+    with pytest.raises(DatasetError, match="pictures and no sounds"):
+        baselines("beach_frames", image_size=SIDE, alignment=tmp_path / "space", data=data_root)
+
+
+def write_alignment(path: Path, **training) -> Path:
+    """A space of the coefficients of these sounds and of these pictures."""
+    described = {"name": "space", "system": "alignment", "latent_size": 0, "kind": "alignment", "labels": None}
+    shape = ImageShape(3, SIDE, SIDE)
+    space = describe(path, **described, features={"name": "mfcc"}, image=shape, training=training)
+    return write_folder(space, {"model.onnx": alignment_bytes((13, 8), (3, SIDE, SIDE))}).path
+
+
+def test_pairs_are_found_in_a_space_of_sounds_and_pictures(model, folder, tmp_path):
+    report = evaluate(model, alignment=write_alignment(tmp_path / "space"), num_samples=0)
+    found = folder_of_pairs.load(folder)
+    rows = split_pairs(found, "block", seed=0).test
+    sounds = mfcc.extract([mfcc.prepare(clip) for clip in found.load_sounds(rows, RATE_HZ)], mfcc.Config())
+
+    def placed(items: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        places = items.reshape(len(items), -1) @ matrix.astype(np.float64)
+        return places / np.linalg.norm(places, axis=1, keepdims=True)
+
+    of_sound, of_image = alignment_matrices((13, 8), (3, SIDE, SIDE))
+    near = placed(sounds, of_sound) @ placed(found.load_images(rows, SIDE) / 255, of_image).T
+    assert beside(report, "alignment")["real frames"] == pytest.approx(float(np.diag(near).mean()), abs=1e-5)
+    values = beside(report, "sound_to_picture_accuracy_at_1")
+    # One picture for all moments is as near as all others: ties count against it.
+    assert (values["mean picture"], values["chance"]) == (0, 0.25)
+    assert ceilings(report, "picture_to_sound_accuracy_at_1") == {"real frames"}
+    assert -1 <= score_of(report, "alignment").value <= 1
+    assert report.alignment["name"] == "space"
+    assert "of their own moment" in report.score_note
+    assert not any("alignment" in note for note in report.notes)
+
+
+def test_pairs_are_found_both_ways():
+    """Sounds at 0, 40 and 90 degrees; a picture lies at as many as its pixels say."""
+
+    def places(degrees) -> np.ndarray:
+        angles = np.deg2rad(np.asarray(degrees, np.float64))
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    space = SimpleNamespace(
+        embed_images=lambda images: places(255 * images[:, 0, 0, 0]), folder=SimpleNamespace(name="toy")
+    )
+
+    def at(*degrees: int) -> np.ndarray:
+        return np.stack([np.full((3, 4, 4), angle, np.uint8) for angle in degrees])
+
+    comparison = by_alignment(space, places([0, 40, 90]), at(0, 40, 90))
+    # The second sound is nearest to the third picture, the third to the second; the third picture to the second sound.
+    found = comparison.compute(at(10, 45, 42))
+    assert found["alignment"] == pytest.approx(np.cos(np.deg2rad([10, 5, 48])).mean(), abs=1e-6)
+    assert found["sound_to_picture_accuracy_at_1"] == pytest.approx(1 / 3)
+    assert found["picture_to_sound_accuracy_at_1"] == pytest.approx(2 / 3)
+    assert found["sound_to_picture_accuracy_at_5"] == 1
+    assert set(found) == {measure.name for measure in comparison.measures} == set(comparison.beside)
+    chance, real_frames = comparison.beside["picture_to_sound_accuracy_at_1"]
+    assert (chance.value, real_frames.value) == (pytest.approx(1 / 3), 1)
+
+
+def test_an_alignment_that_knows_the_test_pairs_is_named(model, folder, tmp_path):
+    own = {"data": {"pairs": str(folder), "split": "clip:a"}, "features": {"name": "mfcc"}}
+    own["model"] = {"system": "alignment", "by_label": False}
+    report = evaluate(model, alignment=write_alignment(tmp_path / "space", recipe=own), num_samples=0)
+    # Clip a tests it, and the two test pairs of clip b train it.
+    assert "The alignment 'space' has known 2 of the test pairs in its training." in report.notes
+
+
+def test_the_command_line_names_both_networks(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    judge = write_judge(tmp_path / "judge", (3, SIDE, SIDE))
+    assert main(["evaluate", str(folder), "--judge", str(judge), "--alignment", "none", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert {"sliced_wasserstein", "frechet", "kernel"} <= set(scores)
+    assert "alignment" not in scores
+    assert main(["evaluate", str(folder), "--alignment", str(write_alignment(tmp_path / "space"))]) == 2
+    assert "knows pictures of another shape than (3, 256, 256)" in capsys.readouterr().err
 
 
 def test_training_pairs_are_no_test(model):

@@ -20,6 +20,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
         "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate beach_frames --split random",
+        "soundsight evaluate runs/scenes --judge runs/resnet",
         "soundsight evaluate digits --json",
     )
 )
@@ -47,7 +48,14 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
     ] = None,
-    judge: Annotated[str, typer.Option(metavar="MODEL", help="What reads the pictures.")] = "lenet5",
+    judge: Annotated[
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="What reads the pictures. Those of pairs are compared in its features, if one is named that reads "
+            "such pictures, or smaller ones by a whole number.",
+        ),
+    ] = "lenet5",
     samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
     draws: Annotated[int, typer.Option(metavar="N", help="Pictures of each test pair, each with its own noise.")] = 1,
     outliers: Annotated[
@@ -62,7 +70,11 @@ def evaluate(
         typer.Option(metavar="DB", help="Signal-to-noise ratio for --noise; may be repeated.", show_default="20, 10"),
     ] = None,
     alignment: Annotated[
-        str, typer.Option(metavar="MODEL", help="Space of the alignment score; 'none' leaves it out.")
+        str,
+        typer.Option(
+            metavar="MODEL",
+            help="Space of the alignment score; 'none' leaves it out. Pairs have it if one of such pictures is named.",
+        ),
     ] = "alignment",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
@@ -74,9 +86,9 @@ def evaluate(
     published number; one that such a baseline reaches is marked, in colour
     where there is any.
 
-    Pictures of pairs are compared with the real one of their moment. For a
-    data set of pairs, or a folder of them, in place of a model, the
-    baselines alone are measured.
+    Pictures of pairs are compared with the real one of their moment, and
+    all of them with all real ones. For a data set of pairs, or a folder of
+    them, in place of a model, the baselines alone are measured.
     """
     import json
 
@@ -92,8 +104,9 @@ def evaluate(
         raise SoundsightError("--snr says how loud --noise is; name the noise, too")
     check_writable(out or Path("reports"))
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
+    space = None if alignment == "none" else alignment
     if is_pairs(model):
-        report = baselines(model, split=split or "block", seed=seed, data=data)
+        report = baselines(model, split=split or "block", seed=seed, judge=judge, alignment=space, data=data)
     else:
         with bar() as watch:
             report = run(
@@ -104,7 +117,7 @@ def evaluate(
                 num_samples=samples,
                 draws=draws,
                 around=around,
-                alignment=None if alignment == "none" else alignment,
+                alignment=space,
                 data=data,
                 watch=watch,
             )

@@ -18,6 +18,7 @@ from soundsight.datasets.info import data_root
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.aligning import evaluate_alignment
+from soundsight.evaluation.comparisons import Networks
 from soundsight.evaluation.hearing import NOTHING_ELSE, Surroundings, hearing_scores
 from soundsight.evaluation.judging import evaluate_judge
 from soundsight.evaluation.likeness import evaluate_frames, evaluate_pairs
@@ -33,6 +34,7 @@ __all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "evaluate", "is_pairs"]
 
 MAX_SAMPLES = 100
 MAX_DRAWS = 1000
+_JUDGE, _ALIGNMENT = "lenet5", "alignment"
 
 
 def evaluate(
@@ -40,11 +42,11 @@ def evaluate(
     *,
     split: str | None = None,
     seed: int = 0,
-    judge: str | Path = "lenet5",
+    judge: str | Path = _JUDGE,
     num_samples: int = 10,
     draws: int = 1,
     around: Surroundings = NOTHING_ELSE,
-    alignment: str | Path | None = "alignment",
+    alignment: str | Path | None = _ALIGNMENT,
     data: Path | None = None,
     watch: Watch | None = None,
 ) -> Report:
@@ -54,11 +56,13 @@ def evaluate(
         name_or_folder: A model of the package, or a model folder.
         split: One that ``make_split`` knows; None is the one that the model was trained with.
         seed: Of the pairs, the noise and the choice of samples.
-        judge: A classifier of pictures, by name or folder.
+        judge: A classifier of pictures, by name or folder. The usual one reads digits: pictures of pairs are compared
+            in the features of another, if one is named.
         num_samples: Random pictures of each label in the report.
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
         around: Other sounds and noise, for a model that says what it hears.
-        alignment: A space of sounds and pictures, by name or folder; None leaves that score out.
+        alignment: A space of sounds and pictures, by name or folder; None leaves that score out. The usual one knows
+            digits, and pairs have the score if another is named.
         data: Folder of the data sets; None is ``data_root()``.
         watch: Called as pictures are done.
 
@@ -100,7 +104,8 @@ def evaluate(
     elif recipe_of(model).data.pairs is not None:
         if around.outliers or around.noise or draws > 1:
             raise SoundsightError(f"'{model.name}' paints pairs: leave --outliers, --noise and --draws out")
-        found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch)
+        named = _named(judge, alignment)
+        found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch, named)
     else:
         pipe = load_pipeline(model)
         tested = trial.load_trial(model, pipe, split, seed, root, draws)
@@ -135,7 +140,14 @@ def is_pairs(name_or_folder: str) -> bool:
 
 
 def baselines(
-    name_or_folder: str, *, split: str = "block", seed: int = 0, image_size: int = 256, data: Path | None = None
+    name_or_folder: str,
+    *,
+    split: str = "block",
+    seed: int = 0,
+    judge: str | Path = _JUDGE,
+    alignment: str | Path | None = _ALIGNMENT,
+    image_size: int = 256,
+    data: Path | None = None,
 ) -> Report:
     """What a model of some pairs must beat, which needs no model and no sound.
 
@@ -143,6 +155,8 @@ def baselines(
         name_or_folder: A data set of pairs, or a folder of one's own.
         split: ``block``, ``clip``, ``clip:NAME`` or ``random``.
         seed: Of a split that is drawn, and of the noise among the baselines.
+        judge: As for ``evaluate``.
+        alignment: The same.
         image_size: Side at which pictures are compared.
         data: Folder of the data sets; None is ``data_root()``.
 
@@ -151,12 +165,16 @@ def baselines(
 
     Raises:
         DatasetError: The data are absent or cannot be divided.
-        UnknownNameError: There is no such split or clip.
+        ModelError: The judge or the alignment does not fit the pairs.
+        UnknownNameError: There is no such split, clip, judge or alignment.
     """
     began_s = time.perf_counter()
     wanted = DataConfig(pairs=name_or_folder, split=split)
-    found = evaluate_frames(wanted, data_root() if data is None else data, seed, image_size)
+    root, named = data_root() if data is None else data, _named(judge, alignment)
+    found = evaluate_frames(wanted, root, seed, image_size, named)
     parts = ["soundsight", "evaluate", name_or_folder, "--split", split, "--seed", str(seed)]
+    for option, path in (("--judge", named.judge), ("--alignment", named.alignment)):
+        parts += [] if path is None else [option, str(path)]
     return Report(
         model=Path(name_or_folder).name,
         system="baselines",
@@ -169,6 +187,11 @@ def baselines(
         **found,
         seconds=round(time.perf_counter() - began_s, 1),
     )
+
+
+def _named(judge: str | Path, alignment: str | Path | None) -> Networks:
+    """Networks for pairs: the usual ones, which nobody need name, know digits and nothing else."""
+    return Networks(None if judge == _JUDGE else judge, None if alignment == _ALIGNMENT else alignment)
 
 
 def _read(path: Path) -> ModelFolder:
@@ -249,13 +272,13 @@ def _command(
     for option, value, usual in (
         ("--split", split, None),
         ("--seed", seed, 0),
-        ("--judge", judge, "lenet5"),
+        ("--judge", judge, _JUDGE),
         ("--samples", num_samples, 10),
         ("--draws", draws, 1),
         *(("--outliers", path, None) for path in around.outliers),
         *(("--noise", path, None) for path in around.noise),
         *(("--snr", f"{snr_db:g}", None) for snr_db in around.snrs_db if around.snrs_db != NOTHING_ELSE.snrs_db),
-        ("--alignment", "none" if alignment is None else alignment, "alignment"),
+        ("--alignment", "none" if alignment is None else alignment, _ALIGNMENT),
         ("--data", data, None),
     ):
         parts += [] if value == usual else [option, str(value)]

@@ -22,12 +22,13 @@ from soundsight.datasets.sketch import sketch
 from soundsight.datasets.splits import Split
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.baselines import mean_image, nearest
+from soundsight.evaluation.comparisons import Comparison, Networks, comparisons_of
 from soundsight.evaluation.networks import draw_pictures
 from soundsight.evaluation.protocol import Data, recipe_of
 from soundsight.evaluation.published import published
 from soundsight.evaluation.report import Baseline, Sample, Score
 from soundsight.folder import ModelFolder
-from soundsight.metrics import fidelity, scene2025
+from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 
 __all__ = ["evaluate_frames", "evaluate_pairs"]
@@ -35,37 +36,7 @@ __all__ = ["evaluate_frames", "evaluate_pairs"]
 UInt8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 Watch = Callable[[int, int], None]
-_BATCH = 16
-
-
-def _published_loss(images: Float64, targets: Float64) -> Float64:
-    """Mean squared error in [-1, 1], four times that in [0, 1], times the published batch of 64."""
-    return 64 * 4 * fidelity.mse(images, targets)
-
-
-@dataclass(frozen=True, slots=True)
-class _Measure:
-    """A score of single pictures: name, title, function of pictures and real ones, and whether less is better."""
-
-    name: str
-    title: str
-    compute: Callable[[Any, Any], Float64]
-    lower: bool = False
-
-
-_MEASURES = (
-    _Measure("ssim", "SSIM (Gaussian window of 11 pixels, range 1)", fidelity.ssim),
-    _Measure("ms_ssim", "Multi-scale SSIM", fidelity.ms_ssim),
-    _Measure("psnr", "PSNR in dB", fidelity.psnr),
-    _Measure("mse", "Mean squared error", fidelity.mse, lower=True),
-    _Measure("histogram", "Similarity of colour histograms", fidelity.histogram_similarity),
-    _Measure("dark_error", "Error where the real picture is dark", fidelity.dark_error, lower=True),
-    _Measure("published_ssim", "SSIM as published (7 pixels, range of the made picture)", scene2025.ssim_of_made_range),
-    _Measure("published_loss", "Loss as published (64 times the error in -1 to 1)", _published_loss, lower=True),
-    _Measure("hss", "HSS as published, which noise passes", scene2025.hss),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +68,7 @@ def evaluate_pairs(
     root: Path,
     num_samples: int,
     watch: Watch | None,
+    networks: Networks,
 ) -> dict[str, Any]:
     """The part of a report that depends on a model of pairs.
 
@@ -108,10 +80,12 @@ def evaluate_pairs(
         root: Folder of the data sets.
         num_samples: Test pairs whose pictures are shown.
         watch: Called as pictures are done.
+        networks: What pictures are compared by, too.
 
     Raises:
         DatasetError: The data are absent, or not those that the model was trained on.
-        ModelError: The network failed.
+        ModelError: A network failed, or does not fit the pairs.
+        UnknownNameError: There is no such judge, alignment, split or clip.
     """
     recipe = recipe_of(model)
     pairs = pairs_of(recipe.data, root)
@@ -124,18 +98,20 @@ def evaluate_pairs(
             )
     used = own if split is None else split_pairs(pairs, split, seed=recipe.train.seed)
     test = _load(pairs, used, model.image.height, recipe.data)
+    # Before the long part: a network that does not fit shows at once.
+    comparisons, folders = _compared(test, networks, seed)
     features = {part: _features(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
     made = _made(pipe, features["test"], seed, watch)
     sound_T = nearest(features["test"], features["train"])
-    scores = _scores(test, seed, made, sound_T, (model.system, model.model, recipe.data.pairs))
+    scores = _scores(test, comparisons, seed, made, sound_T, (model.system, model.model, recipe.data.pairs))
     return {
-        **_described(test, recipe.data, scores, seed),
+        **_described(test, recipe.data, scores, folders, taught=recipe.consistency is not None),
         "num_heard": len(np.intersect1d(used.test, own.train)),
         "samples": _samples(test, made, num_samples, seed),
     }
 
 
-def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int) -> dict[str, Any]:
+def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int, networks: Networks) -> dict[str, Any]:
     """The part of a report that no model has: what a model of these pairs must beat.
 
     Args:
@@ -143,16 +119,19 @@ def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int) ->
         root: Folder of the data sets.
         seed: Of a split that is drawn, and of the baseline of noise.
         image_size: Side at which pictures are compared.
+        networks: As for ``evaluate_pairs``.
 
     Raises:
         DatasetError: The data are absent or cannot be divided.
-        UnknownNameError: There is no such split or clip.
+        ModelError: A network failed, or does not fit the pairs.
+        UnknownNameError: There is no such split, clip, judge or alignment.
     """
     pairs = pairs_of(data, root)
     test = _load(pairs, split_pairs(pairs, data.split, seed=seed), image_size, data)
     # What was published for these frames, by a system of which nobody has the sounds any more.
-    scores = _scores(test, seed, None, None, ("mfcc_generator", {"normalise": False}, data.pairs))
-    return {**_described(test, data, scores, seed), "num_heard": 0, "samples": ()}
+    comparisons, folders = _compared(test, networks, seed)
+    scores = _scores(test, comparisons, seed, None, None, ("mfcc_generator", {"normalise": False}, data.pairs))
+    return {**_described(test, data, scores, folders), "num_heard": 0, "samples": ()}
 
 
 def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:
@@ -165,10 +144,16 @@ def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:
     return _Test(pairs, split, train, test, np.where(near_T < 0, -1, places), apart.argmin(axis=1))
 
 
-def _features(pipe: AudioToImage, pairs: PairSet, rows: Int64) -> Float32:
+def _compared(test: _Test, networks: Networks, seed: int) -> tuple[list[Comparison], list[ModelFolder]]:
+    return comparisons_of(
+        test.train, test.test, lambda hearing: _features(hearing, test.pairs, test.split.test), networks, seed
+    )
+
+
+def _features(hearing: Hearing, pairs: PairSet, rows: Int64) -> Float32:
     if pairs.features_PFN is not None:
         return pairs.features_PFN[rows]
-    return pipe.extract([pipe.prepare(clip) for clip in pairs.load_sounds(rows, pipe.sample_rate_hz)])
+    return hearing.extract([hearing.prepare(clip) for clip in pairs.load_sounds(rows, hearing.sample_rate_hz)])
 
 
 def _made(pipe: AudioToImage, features_TFN: Float32, seed: int, watch: Watch | None) -> UInt8:
@@ -206,35 +191,41 @@ def _baselines(test: _Test, sound_T: Int64 | None, seed: int) -> Iterator[tuple[
 
 
 def _scores(
-    test: _Test, seed: int, made: UInt8 | None, sound_T: Int64 | None, of: tuple[str, dict[str, Any], str | None]
+    test: _Test,
+    comparisons: list[Comparison],
+    seed: int,
+    made: UInt8 | None,
+    sound_T: Int64 | None,
+    of: tuple[str, dict[str, Any], str | None],
 ) -> tuple[Score, ...]:
-    others = {name: _measured(images, test.test) for name, images in _baselines(test, sound_T, seed)}
-    ours = None if made is None else _measured(made, test.test)
-    scores = []
-    for measure in _MEASURES:
-        value = math.nan if ours is None else ours[measure.name]
-        paper = published(*of, None, test.split.name, measure.name)
-        beside = tuple(Baseline(name, found[measure.name]) for name, found in others.items())
-        scores.append(Score(measure.name, measure.title, value, None, beside, paper, lower_is_better=measure.lower))
-    return tuple(scores)
+    others = {name: _measured(comparisons, images) for name, images in _baselines(test, sound_T, seed)}
+    ours = {} if made is None else _measured(comparisons, made)
+    return tuple(
+        Score(
+            measure.name,
+            measure.title,
+            ours.get(measure.name, math.nan),
+            None,
+            (
+                *(Baseline(name, found[measure.name]) for name, found in others.items()),
+                *comparison.beside.get(measure.name, ()),
+            ),
+            published(*of, None, test.split.name, measure.name),
+            lower_is_better=measure.lower,
+            table=measure.table,
+        )
+        for comparison in comparisons
+        for measure in comparison.measures
+    )
 
 
-def _measured(images: UInt8, targets: UInt8) -> dict[str, float]:
-    """Every score, the mean over pictures; one that no picture has is NaN."""
-    found: dict[str, list[Float64]] = {measure.name: [] for measure in _MEASURES}
-    for first in range(0, len(targets), _BATCH):
-        pair = [x[first : first + _BATCH] / 255 for x in (images, targets)]
-        for measure in _MEASURES:
-            found[measure.name].append(measure.compute(*pair))
-    return {name: _mean_of(np.concatenate(values)) for name, values in found.items()}
+def _measured(comparisons: list[Comparison], images: UInt8) -> dict[str, float]:
+    return {name: value for comparison in comparisons for name, value in comparison.compute(images).items()}
 
 
-def _mean_of(values_T: Float64) -> float:
-    known_T = values_T[~np.isnan(values_T)]
-    return float(known_T.mean()) if len(known_T) else math.nan
-
-
-def _described(test: _Test, data: DataConfig, scores: tuple[Score, ...], seed: int) -> dict[str, Any]:
+def _described(
+    test: _Test, data: DataConfig, scores: tuple[Score, ...], folders: list[ModelFolder], *, taught: bool = False
+) -> dict[str, Any]:
     infos = infos_of(data)
     return {
         "kind": "generator",
@@ -247,8 +238,9 @@ def _described(test: _Test, data: DataConfig, scores: tuple[Score, ...], seed: i
         "by_label": (),
         "by_speaker": (),
         "judge": {},
+        **{folder.kind: {"name": folder.name, **folder.weights} for folder in folders},
         "data": (_data(infos[0] if infos else None, data, test),),
-        "more_notes": _notes(test, scores),
+        "more_notes": (*_notes(test, scores), *_notes_of_alignment(test, data, folders, taught)),
     }
 
 
@@ -262,6 +254,18 @@ def _notes(test: _Test, scores: tuple[Score, ...]) -> tuple[str, ...]:
     of_noise = next(b.value for b in passed.baselines if b.name == "uniform noise")
     notes.append(f"HSS as published is {of_noise:.4f} for uniform noise: it says nothing.")
     return tuple(notes)
+
+
+def _notes_of_alignment(test: _Test, data: DataConfig, folders: list[ModelFolder], taught: bool) -> Iterator[str]:
+    """Whether it knows the test pairs from its own training, and whether the model learned from one."""
+    for space in (folder for folder in folders if folder.kind == "alignment"):
+        recipe = recipe_of(space) if "recipe" in space.training else None
+        if recipe is not None and recipe.data.pairs == data.pairs:
+            own = split_pairs(test.pairs, recipe.data.split, seed=recipe.train.seed)
+            if num := len(np.intersect1d(own.train, test.split.test)):
+                yield f"The alignment '{space.name}' has known {num:,} of the test pairs in its training."
+        if taught:
+            yield "An alignment taught this model; the alignment score tells how well it learned that."
 
 
 def _data(info: DatasetInfo | None, data: DataConfig, test: _Test) -> Data:

@@ -18,12 +18,23 @@ from soundsight.folder import ModelFolder, check_kind, read_folder, resolve, ver
 from soundsight.generator import WEIGHTS, Generator, open_session
 from soundsight.pipeline import AudioToImage
 
-__all__ = ["Judge", "draw_pictures", "engine", "load_alignment", "load_judge", "load_pipeline"]
+__all__ = [
+    "Judge",
+    "Viewer",
+    "draw_pictures",
+    "engine",
+    "load_alignment",
+    "load_judge",
+    "load_pipeline",
+    "load_viewer",
+]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 Judge = Callable[[UInt8], tuple[Float32, Float32]]
 """Pictures (B, C, H, W) uint8 to logits (B, L) and the features that they are made of (B, D)."""
+Viewer = Callable[[UInt8], Float32]
+"""Pictures (B, C, H, W) uint8 to features (B, D)."""
 
 _BATCH = 250
 
@@ -87,22 +98,42 @@ def load_judge(
         UnknownNameError: There is no such model.
         ModelError: It is no judge, or it judges other pictures or other labels.
     """
-    try:
-        folder = resolve(name_or_folder)
-    except UnknownNameError as error:
-        raise UnknownNameError(
-            f"no judge '{name_or_folder}'; train one with 'soundsight train lenet5' and name its folder with --judge"
-        ) from error
-    model = read_folder(folder, verify=False)
-    check_kind(model, "judge")
-    shape = (model.image.channels, model.image.height, model.image.width)
+    model = _find_judge(name_or_folder)
+    shape = _shape(model)
     if shape != image_shape:
         raise ModelError(f"the judge {model.path} reads pictures of {shape}, the model makes {image_shape}")
     if len(model.labels or ()) != num_labels:
         raise ModelError(
             f"the judge {model.path} knows {len(model.labels or ())} labels, the model's data {num_labels}"
         )
-    return model, _run_onnx(model) if WEIGHTS in model.weights else _run_torch(model)
+    return model, _run(model)
+
+
+def load_viewer(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[ModelFolder, Viewer]:
+    """The features of a judge, whatever its labels; it sees pictures that are a whole number of times too large small.
+
+    Raises:
+        UnknownNameError: There is no such model.
+        ModelError: It is no judge, or such pictures do not become those that it reads.
+    """
+    model = _find_judge(name_or_folder)
+    channels, height, width = _shape(model)
+    factor = max(1, image_shape[1] // height)
+    if (channels, factor * height, factor * width) != image_shape:
+        raise ModelError(
+            f"the judge {model.path} reads pictures of {_shape(model)}, these are {image_shape}; it can read others of "
+            "as many channels whose sides are the same whole number of times as long"
+        )
+    run = _run(model)
+
+    def view(images_BCHW: UInt8) -> Float32:
+        blocks = images_BCHW.reshape(len(images_BCHW), channels, height, factor, width, factor)
+        features_BD = run(np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8))[1]
+        if not np.isfinite(features_BD).all():
+            raise ModelError(f"{model.path}: the judge's features hold NaN or infinity")
+        return features_BD
+
+    return model, view
 
 
 def load_alignment(name_or_folder: str | Path | None, image_shape: tuple[int, int, int]) -> Alignment | None:
@@ -114,8 +145,27 @@ def load_alignment(name_or_folder: str | Path | None, image_shape: tuple[int, in
     if name_or_folder is None:
         return None
     space = Alignment.from_pretrained(name_or_folder, threads=os.cpu_count() or 1)
-    shape = space.folder.image
-    return space if (shape.channels, shape.height, shape.width) == image_shape else None
+    return space if _shape(space.folder) == image_shape else None
+
+
+def _find_judge(name_or_folder: str | Path) -> ModelFolder:
+    try:
+        folder = resolve(name_or_folder)
+    except UnknownNameError as error:
+        raise UnknownNameError(
+            f"no judge '{name_or_folder}'; train one with 'soundsight train lenet5' and name its folder with --judge"
+        ) from error
+    model = read_folder(folder, verify=False)
+    check_kind(model, "judge")
+    return model
+
+
+def _shape(model: ModelFolder) -> tuple[int, int, int]:
+    return model.image.channels, model.image.height, model.image.width
+
+
+def _run(model: ModelFolder) -> Judge:
+    return _run_onnx(model) if WEIGHTS in model.weights else _run_torch(model)
 
 
 def _run_onnx(model: ModelFolder) -> Judge:

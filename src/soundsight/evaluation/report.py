@@ -115,7 +115,7 @@ class Report:
         by_speaker: Accuracy of each speaker.
         samples: Random pictures, label by label.
         data: Data sets with their fingerprints.
-        judge: Name and SHA-256 of the judge; empty where pictures are compared with the real one of their moment.
+        judge: Name and SHA-256 of the judge; empty where pictures of pairs are compared in the features of none.
         alignment: Name and SHA-256 of the space of the alignment score; empty without one.
         more_notes: What a reader must know besides.
         weights: File name to SHA-256 of the model's weights.
@@ -178,9 +178,15 @@ class Report:
                 "In detail below, R@1 from sound to picture."
             )
         if not self.labels:
+            retrieval = (
+                " R@k: share of the sounds (pictures) that find the picture (sound) of their own moment among the k "
+                "nearest."
+            )
             return (
-                "Each score is the mean over test pairs. For errors and losses lower is better. Where a baseline "
-                "reaches a score, the model's pictures need no sound to be as like the real ones."
+                "Scores of single pictures are means over test pairs. Distances compare all pictures with all real "
+                "ones, of whatever moment; what as many real training frames reach is their yardstick. For errors, "
+                "losses and distances lower is better. Where a baseline reaches a score, the model's pictures need no "
+                "sound to be as like the real ones." + (retrieval if self.alignment else "")
             )
         return (
             "±: standard error over test recordings. Diversity is of the pictures that were read as their label; that "

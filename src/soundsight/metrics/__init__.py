@@ -9,5 +9,5 @@ A component is a module with a class ``Metric``:
 - ``compute()`` returns the score as a float, or raises ``ValueError`` where there is nothing to score.
 
 Comparisons of two whole sets are plain functions of ``features`` (N, D) and ``reference`` (M, D): ``frechet``,
-``kernel``, ``neighbours``.
+``kernel``, ``neighbours``; ``sliced_wasserstein`` is one of pictures, (N, C, H, W) both.
 """

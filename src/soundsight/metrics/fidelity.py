@@ -33,7 +33,6 @@ _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
 _LUMA = (0.299, 0.587, 0.114)
 _DARK = 0.2
-_COLOUR_LEVELS, _GREY_LEVELS = 8, 16
 
 
 def mse(images: ArrayLike, targets: ArrayLike) -> Float64:
@@ -110,27 +109,35 @@ def _scales(image_CHW: Float64, target_CHW: Float64, num: int, size: int) -> flo
 
 
 def histogram_similarity(images: ArrayLike, targets: ArrayLike) -> Float64:
-    """Share of the pixels whose colours both pictures have: Σ min(p, q) over all bins, (B,) in [0, 1].
+    """How alike the histograms of two pictures are, of values, of hues and of neighbours, (B,) in [0, 1].
 
-    Bins are of whole colours, 8 levels of red by 8 of green by 8 of blue; in grey pictures, of the values of neighbours
-    side by side, 16 by 16. Noise has every value as often, and a histogram of single values finds that alike; but the
-    colours of noise are seldom those of a scene, nor are its neighbours alike.
+    √((1 − v)(1 − h)) · (1 − r)(1 − d), where each letter is an earth mover's distance of two histograms as a share of
+    the longest possible, averaged over channels: in one dimension ∫ |P − Q| of the cumulative histograms. v is of the
+    values of each channel; h of the differences of each two channels in a pixel, which are 0 in grey; r and d of the
+    absolute differences of a pixel and its neighbour to the right, and of a pixel and its neighbour below.
 
-    1 where both have the same colours as often, wherever they lie; 0 where they share none.
+    Noise has every value, and a picture that is broad in values or colours is nearer to it than to a mean picture,
+    however bins are drawn. But the neighbours in noise differ by a third of the range, those in a picture by a few
+    hundredths: uniform noise, and the pixels of the real picture in random order, score below the mean picture. What is
+    as smooth as a picture and as broad, such as noise in squares of several pixels, does pass.
+
+    1 where all histograms are the same, wherever in the picture the values lie; 0 of black and white.
 
     Args:
-        images: Pictures.
+        images: Pictures; they are counted in 256 levels.
         targets: Real ones.
 
     Raises:
         ValueError: The shapes differ.
 
     Source:
-        Swain & Ballard, *Color Indexing*, 1991, equation 2 (histogram intersection).
+        Werman, Peleg & Rosenfeld, *A Distance Metric for Multidimensional Histograms*, 1985, for the distance; which
+        histograms are compared, and the product, are ours.
     """
-    images_BCHW, targets_BCHW = two_pictures(images, targets)
-    shared_B: Float64 = np.minimum(_histogram(images_BCHW), _histogram(targets_BCHW)).sum(axis=1)
-    return shared_B
+    found, wanted = (_histograms(np.rint(255 * x).astype(np.int64)) for x in two_pictures(images, targets))
+    values, hues, right, below = (1 - _moved(p, q) for p, q in zip(found, wanted, strict=True))
+    similarity_B: Float64 = np.sqrt(values * hues) * right * below
+    return similarity_B
 
 
 def dark_error(images: ArrayLike, targets: ArrayLike) -> Float64:
@@ -222,20 +229,29 @@ def _half(image_CHW: Float64) -> Float64:
     return half_CHW
 
 
-def _histogram(images_BCHW: Float64) -> Float64:
-    """Shares of the pixels, or of pairs of neighbours, in each bin, (B, 512) or (B, 256)."""
-    size, channels = images_BCHW.shape[:2]
-    levels = _COLOUR_LEVELS if channels == 3 else _GREY_LEVELS
-    steps_BCHW = np.minimum((images_BCHW * levels).astype(np.int64), levels - 1)
-    if channels == 3:
-        bins_BHW = (steps_BCHW[:, 0] * levels + steps_BCHW[:, 1]) * levels + steps_BCHW[:, 2]
-    else:
-        bins_BHW = steps_BCHW[:, 0, :, :-1] * levels + steps_BCHW[:, 0, :, 1:]
-    num_bins = levels**3 if channels == 3 else levels**2
-    rows = np.arange(size)[:, None] * num_bins
-    counts = np.bincount((bins_BHW.reshape(size, -1) + rows).ravel(), minlength=size * num_bins)
-    shares: Float64 = counts.reshape(size, num_bins) / max(1, bins_BHW[0].size)
+def _histograms(levels_BCHW: NDArray[np.int64]) -> tuple[Float64, ...]:
+    """Cumulative histograms of values, of channels' and of neighbours' differences, (B, C, bins) each; 0 to 255."""
+    return (
+        _cumulative(levels_BCHW, 256),
+        _cumulative(levels_BCHW - np.roll(levels_BCHW, 1, axis=1) + 255, 511),
+        _cumulative(np.abs(np.diff(levels_BCHW, axis=3)), 256),
+        _cumulative(np.abs(np.diff(levels_BCHW, axis=2)), 256),
+    )
+
+
+def _cumulative(bins_BCHW: NDArray[np.int64], num_bins: int) -> Float64:
+    """Share of the values up to each bin, (B, C, bins)."""
+    size, channels, height, width = bins_BCHW.shape
+    rows = np.arange(size * channels).reshape(size, channels, 1, 1) * num_bins
+    counts = np.bincount((bins_BCHW + rows).ravel(), minlength=size * channels * num_bins)
+    shares: Float64 = counts.reshape(size, channels, num_bins).cumsum(axis=2) / max(1, height * width)
     return shares
+
+
+def _moved(first: Float64, second: Float64) -> Float64:
+    """Mean way from one histogram to the other, a share of the longest, (B,), of cumulative ones (B, C, bins)."""
+    way_B: Float64 = np.abs(first - second).sum(axis=2).mean(axis=1) / (first.shape[2] - 1)
+    return way_B
 
 
 def _luma(images_BCHW: Float64) -> Float64:
