@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from soundsight.export.convert import to_onnx
-from soundsight.models import flow
+from soundsight.losses import noise_prediction
+from soundsight.models import flow, shortcuts
 from soundsight.models.layers import count_parameters
 from soundsight.models.samplers import schedule
 from soundsight.models.unet import UNet, sinusoids
@@ -54,6 +56,10 @@ def with_painter(answer: Any, **options: Any) -> tuple[flow.System, Painter]:
     return made, made.painter  # type: ignore[return-value]
 
 
+def two_halves(made: flow.System, mixed: Tensor, time: Tensor, length: Tensor, label: Tensor) -> Tensor:
+    return shortcuts.target(partial(made._teach, label), mixed, time, length)
+
+
 def test_the_default_is_small():
     """Issue: at most 2.5 million parameters in all; 6 MB in float32 hold 1.5 million."""
     assert count_parameters(flow.System(flow.Config())) < 1_500_000
@@ -81,9 +87,45 @@ def test_a_share_of_the_labels_is_left_out():
     assert float((told == 0).float().mean()) == pytest.approx(0.3, abs=0.03)
 
 
+@pytest.mark.parametrize("objective", ["flow", "v", "epsilon"])
+def test_guided_it_learns_more_than_the_data_of_what_a_label_changes(objective):
+    """Where the label is left out and before its time nothing is added; the noise it was given stays what it was."""
+
+    def answer(mixed: Tensor, time: Tensor, length: Tensor, label: Tensor) -> Tensor:
+        return torch.zeros_like(mixed) + 0.5 * label.sum(1)[:, None, None, None]
+
+    def loss(step: int, **options: Any) -> float:
+        torch.manual_seed(2)
+        made, _ = with_painter(answer, objective=objective, shortcuts=0.0, **options)
+        given = batch(64)
+        kept = given["noise"].clone()
+        found = made.losses("painter", given, step)["noise_prediction"]
+        torch.testing.assert_close(given["noise"], kept, rtol=0, atol=0)
+        return float(found)
+
+    # The answer is half of the label, its difference too; guided by so much that the target moves as far as if the
+    # answer had moved back: (a − (u + w/2))² for all labelled.
+    plain, guided = loss(5, unlabelled=0.0), loss(5, unlabelled=0.0, guided=0.5, guided_after=5)
+    moved = [float(loss_of_constant(objective, c)) for c in (0.5, 0.25)]
+    assert (plain, guided) == (pytest.approx(moved[0], rel=1e-4), pytest.approx(moved[1], rel=1e-4))
+    assert loss(4, unlabelled=0.0, guided=0.5, guided_after=5) == pytest.approx(plain)
+    left_out = [loss(5, unlabelled=0.999999, **options) for options in ({}, {"guided": 0.5})]
+    assert left_out[0] == pytest.approx(left_out[1])
+
+
+def loss_of_constant(objective: Any, value: float) -> Tensor:
+    """Mean squared error of answering one number, for the batch and times of the test above."""
+    torch.manual_seed(2)
+    system()
+    torch.rand(64, 1)
+    time = noise_prediction.times(torch.randn(64), "uniform")
+    image, noise = 2 * batch(64)["image"] - 1, batch(64)["noise"].reshape(-1, 1, 28, 28)
+    return (value - noise_prediction.target(image, noise, time, objective)).square().mean()
+
+
 def test_steps_end_within_the_path_and_every_other_begins_at_a_multiple_of_its_length():
     torch.manual_seed(0)
-    time, length = flow._draw_steps(20_000)
+    time, length = shortcuts.draw(20_000)
     assert float((time - length).min()) == 0
     assert float(time.max()) == 1
     regular, anywhere = time[::2] / length[::2], (time / length)[1::2][length[1::2] < 1]
@@ -106,7 +148,7 @@ def test_a_step_is_told_as_the_longest_that_was_trained_and_is_no_longer():
         (0, 0),
         (-0.5, 0),
     ):
-        assert flow._trained(torch.tensor([length])).tolist() == [told]
+        assert shortcuts.told(torch.tensor([length])).tolist() == [told]
 
 
 def test_fifty_steps_are_the_plain_flow():
@@ -122,8 +164,8 @@ def test_targets_change_no_statistics_and_none_depends_on_the_others():
     mixed, label = torch.randn(6, 1, 28, 28), torch.eye(10)[:6]
     time, length = torch.full((6,), 0.5), torch.full((6,), 0.25)
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    whole = made._two_halves(mixed, time, length, label)
-    alone = made._two_halves(mixed[:1], time[:1], length[:1], label[:1])
+    whole = two_halves(made, mixed, time, length, label)
+    alone = two_halves(made, mixed[:1], time[:1], length[:1], label[:1])
     torch.testing.assert_close(whole[:1], alone)
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
     assert made.painter.training
@@ -136,10 +178,10 @@ def test_targets_are_those_of_the_averaged_weights():
         parameter.data.mul_(1.5)
     mixed, label = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
     time, length = torch.full((2,), 0.5), torch.full((2,), 0.25)
-    names, own = list(made.state_dict()), made._two_halves(mixed, time, length, label)
+    names, own = list(made.state_dict()), two_halves(made, mixed, time, length, label)
     made.follow(other.eval())
-    assert torch.equal(made._two_halves(mixed, time, length, label), other._two_halves(mixed, time, length, label))
-    assert not torch.allclose(made._two_halves(mixed, time, length, label), own)
+    assert torch.equal(two_halves(made, mixed, time, length, label), two_halves(other, mixed, time, length, label))
+    assert not torch.allclose(two_halves(made, mixed, time, length, label), own)
     assert list(made.state_dict()) == names, "the average is no part of the model"
     assert len(list(made.parameters())) == len(list(other.parameters()))
 
@@ -158,9 +200,9 @@ def test_a_long_step_goes_where_two_of_half_its_length_go():
         return mixed * factor[:, None, None, None]
 
     made, painter = with_painter(field)
-    mixed, label = torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
+    mixed, label = 0.1 * torch.randn(2, 1, 28, 28), torch.eye(10)[:2]
     time, length = torch.tensor([1.0, 0.5]), torch.tensor([0.5, 0.03125])
-    found = made._two_halves(mixed, time, length, label)
+    found = two_halves(made, mixed, time, length, label)
     for i, told in enumerate((0.25, 0.0)):  # below the shortest length the network is asked as a plain flow
         half = float(length[i]) / 2
         first = float(1 + time[i] + 3 * told + i)
@@ -168,6 +210,16 @@ def test_a_long_step_goes_where_two_of_half_its_length_go():
         torch.testing.assert_close(found[i], mixed[i] * 0.5 * (first + second))
     assert not found.requires_grad
     assert len(painter.told) == 2
+
+
+def test_a_long_step_never_leads_beyond_white_or_black():
+    """Whatever the teacher answers: here that every picture is a hundred times as bright as white."""
+    made, _ = with_painter(lambda x, *_: x - 100)
+    time, length = torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.25])
+    mixed = torch.randn(2, 1, 28, 28)
+    found = two_halves(made, mixed, time, length, torch.eye(10)[:2])
+    picture = mixed - time[:, None, None, None] * found
+    torch.testing.assert_close(picture, torch.ones_like(picture))
 
 
 def test_a_share_of_the_pictures_trains_long_steps():
@@ -341,16 +393,17 @@ def test_exported_its_loop_takes_any_number_of_steps_and_every_control():
 @pytest.mark.parametrize("objective", ["flow", "v"])  # noise alone says little of a label, which takes longer
 def test_it_learns_to_paint_the_one_picture_of_each_label(objective):
     """Two labels, one picture each: from any noise the picture that was asked for."""
-    made = system(objective=objective, shortcuts=0.25 if objective == "flow" else 0.0, unlabelled=0.0)
+    share = 0.25 if objective == "flow" else 0.0
+    made = system(objective=objective, shortcuts=share, shortcuts_after=150, unlabelled=0.0)
     picture = torch.zeros(2, 1, 28, 28)
     picture[0, :, 4:14, 4:24] = 1
     picture[1, :, 14:24, 4:24] = 1
     optimizer = torch.optim.Adam(made.painter.parameters(), 3e-3)
-    for step in range(250):
+    for step in range(300):
         label = torch.arange(32) % 2
         torch.manual_seed(step)
         losses = made.losses(
-            "painter", batch(32) | {"image": picture[label], "label": label, "noise": torch.randn(32, 784)}, 0
+            "painter", batch(32) | {"image": picture[label], "label": label, "noise": torch.randn(32, 784)}, step
         )
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()

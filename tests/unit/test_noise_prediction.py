@@ -54,6 +54,19 @@ def test_the_right_answer_says_picture_and_noise(objective):
     assert float(noise_prediction.loss(answer, image, noise, time, objective)) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("time", [0.02, 0.3, 0.7, 0.99])
+def test_preconditioned_the_network_is_asked_for_what_is_missing_at_unit_scale(objective, time):
+    image, noise = DEVIATION * normal(400_000), normal(400_000, seed=1)
+    told = torch.tensor([time], dtype=torch.float64)
+    scale, skip, out = (float(x) for x in noise_prediction.preconditioning(told, objective, DEVIATION))
+    mixed, answer = (f(image[None], noise[None], told, objective)[0] for f in (mix, target))
+    seen, asked = scale * mixed, (answer - skip * mixed) / out
+    assert float(seen.std()) == pytest.approx(1, abs=0.01)
+    assert float(asked.std()) == pytest.approx(1, abs=0.01)
+    assert float((seen * asked).mean()) == pytest.approx(0, abs=0.01), "the linear guess leaves no linear rest"
+
+
 def test_targets_as_published():
     image, noise, time = normal(4, 6), normal(4, 6, seed=1), torch.tensor([0.1, 0.4, 0.6, 0.9], dtype=torch.float64)
     angle = 0.5 * math.pi * time[:, None]

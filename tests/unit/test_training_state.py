@@ -77,16 +77,21 @@ def test_average_is_its_formula():
         torch.testing.assert_close(average.module.weight.detach(), wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_average_copies_running_statistics_and_leaves_the_module_alone():
+def test_average_smooths_running_statistics_as_weights_and_leaves_the_module_alone():
     training = Training()
-    training.run(0, 3)
+    wanted = training.average.module[1].running_mean.clone()
+    for step in range(1, 5):
+        training.run(step - 1, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        wanted = decay * wanted + (1 - decay) * training.module[1].running_mean
+    ours, theirs = training.average.module[1], training.module[1]
+    torch.testing.assert_close(ours.running_mean, wanted)
+    assert not torch.allclose(ours.running_var, theirs.running_var)
+    assert int(ours.num_batches_tracked) == 4
     before = training.content()
-    training.average.update(training.module, 4)
+    training.average.update(training.module, 5)
     for name, tensor in training.module.state_dict().items():
         assert torch.equal(tensor, before[f"module.{name}"])
-    ours, theirs = training.average.module[1], training.module[1]
-    assert torch.equal(ours.running_mean, theirs.running_mean)
-    assert int(ours.num_batches_tracked) == 3
     assert not training.average.module.training
     assert not any(parameter.requires_grad for parameter in training.average.module.parameters())
 

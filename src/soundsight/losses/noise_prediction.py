@@ -26,6 +26,7 @@ __all__ = [
     "loss",
     "mix",
     "noise_of",
+    "preconditioning",
     "recover",
     "slopes",
     "target",
@@ -86,6 +87,35 @@ def noise_of(image_BX: Tensor, mixed_BX: Tensor, time_B: Tensor, objective: Obje
     """The noise of a mixture whose picture is known, (B, …); at t = 0 there is none: infinite."""
     signal_B, noise_B = levels(time_B, objective)
     return (mixed_BX - _rows(signal_B, mixed_BX) * image_BX) / _rows(noise_B, mixed_BX)
+
+
+def preconditioning(time: Tensor, objective: Objective, deviation: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors c_in, c_skip and c_out around a network of unit scale, each of the shape of ``time``.
+
+    c_skip · mixture + c_out · network(c_in · mixture) is the answer: the best linear guess from the mixture, and what
+    is missing from it, which has unit variance. So near t = 0 the network is asked for the noise and near t = 1 for
+    the picture, whatever the objective.
+
+    Args:
+        time: Times in [0, 1].
+        objective: What the answer means.
+        deviation: Standard deviation of the pictures.
+
+    Source:
+        Karras, Aittala, Aila & Laine, *Elucidating the Design Space of Diffusion-Based Generative Models*, 2022,
+        equation 7 and appendix B.6, derived in the same way for the paths and targets here.
+    """
+    signal, noise = levels(time, objective)
+    if objective == "flow":
+        of_picture, of_noise = -torch.ones_like(time), torch.ones_like(time)
+    elif objective == "v":
+        of_picture, of_noise = -noise, signal
+    else:
+        of_picture, of_noise = torch.zeros_like(time), torch.ones_like(time)
+    variance = deviation**2 * signal.square() + noise.square()
+    skip = (deviation**2 * of_picture * signal + of_noise * noise) / variance
+    out = deviation * (of_picture * noise - of_noise * signal).abs() / variance.sqrt()
+    return variance.rsqrt(), skip, out
 
 
 def loss(

@@ -2,13 +2,14 @@
 
 A listener hears the word; a small U-Net, steered by what was heard, carries noise to a picture along the straight paths
 of rectified flow (Liu, Gong & Liu, *Flow Straight and Fast*, 2023) or a diffusion's (``losses.noise_prediction``).
-One network takes few steps as well as many: it is told the length of the step, and its long steps are trained to go
-where two of half the length go, as the averaged weights see it (Frans, Hafner, Levine & Abbeel, *One Step Diffusion via
-Shortcut Models*, 2024, equations 4 and 5).
+One network takes few steps as well as many: it is told the length of the step, and learns to take long ones from the
+averaged weights (``shortcuts``).
 
 As in the conditional VAE the sound reaches the painter as a distribution over labels, and in training the painter is
 given the pair's label. A share of the labels is left out, so that the same network also paints any digit, and the
-difference guides (Ho & Salimans, *Classifier-Free Diffusion Guidance*, 2022, equation 6).
+difference guides (Ho & Salimans, *Classifier-Free Diffusion Guidance*, 2022, equation 6): in use, at two evaluations a
+step; or in training, where the difference that the averaged weights see is added to what is learned, and use needs one
+(Tang, Bao, Chen & Guo, *Diffusion Models without Classifier-free Guidance*, 2025).
 
 The listener has one output more than there are labels, for sounds that are none of them; it learns from such sounds,
 where a recipe has them (Hendrycks, Mazeika & Dietterich, *Deep Anomaly Detection with Outlier Exposure*, 2019, with the
@@ -17,6 +18,7 @@ class of its own that they compare with).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -37,15 +39,16 @@ from torch.nn import functional
 from soundsight.losses import noise_prediction
 from soundsight.losses.noise_prediction import Objective, Sampling
 from soundsight.metrics.calibration import temperature
+from soundsight.models import shortcuts
 from soundsight.models.layers import Listener
 from soundsight.models.samplers import schedule
 from soundsight.models.unet import UNet, sinusoids
 
 __all__ = ["Config", "System"]
 
-_LENGTHS = {1: 1, 1 / 2: 2, 1 / 4: 6, 1 / 8: 4, 1 / 16: 2, 1 / 32: 1}
-"""Lengths of the steps that are trained, and how often: four steps are what is used. Half the shortest is the flow."""
 _TIME_SIZE = 64
+_DEVIATION = 0.616
+"""Of MNIST's pixels in [-1, 1]."""
 _LAST_OF_EPSILON = 0.992
 """With epsilon the mixture's last moments before noise say nothing about the picture."""
 
@@ -65,6 +68,10 @@ class Config(BaseModel):
     steering_size: PositiveInt = 128
     unlabelled: float = Field(default=0.1, ge=0, lt=1)
     """Share of the pictures whose label is left out in training."""
+    guided: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the label's difference that is learned: one evaluation is as sure as guidance 1 / (1 − share) of two."""
+    guided_after: NonNegativeInt = 0
+    """Steps of training before that: what a label changes must be known first."""
     shortcuts: float = Field(default=0.25, ge=0, lt=1)
     """Share of the pictures that train long steps; 0 for a plain flow. For ``objective = "flow"`` only."""
     shortcuts_after: NonNegativeInt = 1000
@@ -91,8 +98,9 @@ class Config(BaseModel):
 class Painter(nn.Module):
     """Mixture (B, 1, 28, 28), time and length of the step (B,), label distribution (B, L) → answer (B, 1, 28, 28)."""
 
-    def __init__(self, widths: tuple[int, ...], steering_size: int, num_labels: int) -> None:
+    def __init__(self, objective: Objective, widths: tuple[int, ...], steering_size: int, num_labels: int) -> None:
         super().__init__()
+        self.objective = objective
         self.clock = nn.Sequential(
             nn.Linear(2 * _TIME_SIZE, steering_size), nn.SiLU(), nn.Linear(steering_size, steering_size)
         )
@@ -102,9 +110,12 @@ class Painter(nn.Module):
         self.unet = UNet(1, widths, steering_size)
 
     def forward(self, mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor, label_BL: Tensor) -> Tensor:
-        clock_BW = torch.cat([sinusoids(x, _TIME_SIZE, 4.0, 0.02) for x in (time_B, length_B)], dim=1)
+        waves = (sinusoids(time_B, _TIME_SIZE, 4.0, 0.1), sinusoids(length_B, _TIME_SIZE, 4.0, 0.5))
+        clock_BW = torch.cat(waves, dim=1)
         steering_BE = functional.silu(self.clock(clock_BW) + self.label(label_BL))
-        answer: Tensor = self.unet(mixed_BCHW, steering_BE)
+        factors = noise_prediction.preconditioning(time_B, self.objective, _DEVIATION)
+        scale_B111, skip_B111, out_B111 = (factor_B[:, None, None, None] for factor_B in factors)
+        answer: Tensor = skip_B111 * mixed_BCHW + out_B111 * self.unet(scale_B111 * mixed_BCHW, steering_BE).float()
         return answer
 
 
@@ -124,7 +135,7 @@ class System(nn.Module):
         self.listener = Listener(config.listener_widths, config.dropout, num_labels + 1)
         # Divides the labels' logits where they are told as probabilities: below 1 is surer.
         self.listener.register_buffer("temperature", torch.ones(()))
-        self.painter = Painter(config.widths, config.steering_size, num_labels)
+        self.painter = Painter(config.objective, config.widths, config.steering_size, num_labels)
         self._followed: list[System] = []
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
@@ -157,12 +168,16 @@ class System(nn.Module):
         mixed_BCHW = noise_prediction.mix(image_BCHW, noise_BCHW, time_B, self.config.objective)
         wanted_BCHW = noise_prediction.target(image_BCHW, noise_BCHW, time_B, self.config.objective)
         num_long = round(self.config.shortcuts * size) if step >= self.config.shortcuts_after else 0
-        rows = slice(0, num_long)
+        rows, rest = slice(0, num_long), slice(num_long, None)
+        if self.config.guided and step >= self.config.guided_after:
+            difference_BCHW = self._difference(mixed_BCHW[rest], time_B[rest], label_BL[rest])
+            wanted_BCHW = torch.cat([wanted_BCHW[rows], wanted_BCHW[rest] + self.config.guided * difference_BCHW])
         if num_long:
-            time_B[rows], length_B[rows] = (x.to(device) for x in _draw_steps(num_long))
+            time_B[rows], length_B[rows] = (x.to(device) for x in shortcuts.draw(num_long))
             mixed_BCHW[rows] = noise_prediction.mix(image_BCHW[rows], noise_BCHW[rows], time_B[rows], "flow")
-            wanted_BCHW[rows] = self._two_halves(mixed_BCHW[rows], time_B[rows], length_B[rows], label_BL[rows])
-        answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL).float()
+            teach = partial(self._teach, label_BL[rows])
+            wanted_BCHW[rows] = shortcuts.target(teach, mixed_BCHW[rows], time_B[rows], length_B[rows])
+        answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL)
         seen_BCHW, _ = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_B, self.config.objective)
         # What was painted without a label has nothing to do with the sound, and a long step's answer is no picture: the
         # real one stands in their place.
@@ -186,21 +201,22 @@ class System(nn.Module):
         logits_BX = self.listener(features_BFN).float()
         return functional.cross_entropy(logits_BX, wanted_B, label_smoothing=self.config.label_smoothing)
 
+    def _difference(self, mixed_BCHW: Tensor, time_B: Tensor, label_BL: Tensor) -> Tensor:
+        """What the label changes in the flow's own answer (B, 1, 28, 28); nothing where it is left out."""
+        size, none_BL = len(mixed_BCHW), torch.zeros_like(label_BL)
+        both_X = (mixed_BCHW.repeat(2, 1, 1, 1), time_B.repeat(2), torch.zeros_like(time_B).repeat(2))
+        answer_XCHW = self._teach(torch.cat([label_BL, none_BL]), *both_X)
+        return answer_XCHW[:size] - answer_XCHW[size:]
+
     @torch.no_grad()
-    def _two_halves(self, mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor, label_BL: Tensor) -> Tensor:
-        """The mean of the answers along two steps half as long (Frans et al., equation 4)."""
-        half_B = length_B / 2
-        # The shortest are the flow's own.
-        told_B = torch.where(length_B > 1.5 * min(_LENGTHS), half_B, torch.zeros_like(half_B))
+    def _teach(self, label_BL: Tensor, mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor) -> Tensor:
+        """The answer of the averaged weights, or of its own before there are any, with running statistics."""
         painter = self._followed[0].painter if self._followed else self.painter
         learns = painter.training
         painter.eval()  # a batch's own statistics would let one row's target depend on the others
-        first_BCHW = painter(mixed_BCHW, time_B, told_B, label_BL).float()
-        there_BCHW = mixed_BCHW - half_B[:, None, None, None] * first_BCHW
-        second_BCHW = painter(there_BCHW, time_B - half_B, told_B, label_BL).float()
+        answer_BCHW: Tensor = painter(mixed_BCHW, time_B, length_B, label_BL)
         painter.train(learns)
-        mean_BCHW: Tensor = 0.5 * (first_BCHW + second_BCHW)
-        return mean_BCHW
+        return answer_BCHW
 
     @property
     def controls(self) -> dict[str, Tensor]:
@@ -279,7 +295,9 @@ class System(nn.Module):
             times_S = times_S.clamp(max=_LAST_OF_EPSILON)
 
         # Back to noise there are no shortcuts: they were not trained that way.
-        lengths_S = _trained(times_S[:-1] - times_S[1:]) if self.config.shortcuts else torch.zeros_like(times_S[1:])
+        lengths_S = (
+            shortcuts.told(times_S[:-1] - times_S[1:]) if self.config.shortcuts else torch.zeros_like(times_S[1:])
+        )
 
         def advance(i: Tensor, mixed_BCHW: Tensor) -> tuple[Tensor, Tensor]:
             now_1, then_1 = (torch.index_select(times_S, 0, k.reshape(1)) for k in (i, i + 1))
@@ -316,22 +334,3 @@ class System(nn.Module):
             implied_BCHW = noise_prediction.noise_of(picture_BCHW, mixed_BCHW, time_1.clamp(min=1e-3), "epsilon")
             noise_BCHW = torch.where(time_1 > 1e-3, implied_BCHW, noise_BCHW)  # a picture has no noise of its own
         return picture_BCHW, noise_BCHW
-
-
-def _draw_steps(num: int) -> tuple[Tensor, Tensor]:
-    """Times at which steps begin and their lengths 2^−k, (num,) each.
-
-    Every other begins at a multiple of its length, as in use with 4 or 8 steps; the others anywhere, as with 3 or 5.
-    """
-    lengths_K, shares_K = torch.tensor(list(_LENGTHS)), torch.tensor(list(_LENGTHS.values())).float()
-    length_B = lengths_K[torch.multinomial(shares_K, num, replacement=True)]
-    along_B = torch.rand(num)
-    regular_B = length_B * (1 + torch.floor(along_B / length_B))
-    anywhere_B = length_B + (1 - length_B) * along_B
-    return torch.where(torch.arange(num) % 2 == 0, regular_B, anywhere_B), length_B
-
-
-def _trained(length_S: Tensor) -> Tensor:
-    """For each step (S,) the longest that was trained and is no longer; 0, the flow itself, below all of them."""
-    lengths_K1 = torch.tensor(list(_LENGTHS), device=length_S.device)[:, None]
-    return (lengths_K1 * (lengths_K1 <= length_S + 1e-6)).amax(dim=0)
