@@ -32,7 +32,7 @@ _SHARED = {
         *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
         "sliced_wasserstein",
     },
-    "models": {"layers", "pictures", "samplers", "translator", "unet", "unfolded"},
+    "models": {"layers", "pictures", "samplers", "shortcuts", "translator", "unet", "unfolded"},
 }
 
 
