@@ -1,6 +1,6 @@
 """Find a component by name: the name of its module in its room, or an entry point from outside.
 
-A room is a package (``features``, ``datasets``, ``models``, ``metrics``, ``losses``). Dropping ``whisper.py`` into
+A room is a package (``features``, ``datasets``, ``encoders``, ``models``, …). Dropping ``whisper.py`` into
 ``features/`` is all it takes to have ``features.name = "whisper"`` in a recipe. A package from outside does the same
 with an entry point in the group ``soundsight.<room>`` whose name is the component's and whose value is a module.
 """
@@ -27,6 +27,7 @@ _SHARED = {
         *("frames", "from_video", "info", "outliers", "pair_set", "pair_splits", "pairs", "pairing", "selection"),
         *("sketch", "splits", "types", "voices", "windows"),
     },
+    "encoders": {"array", "cache", "embedding", "shards", "stored", "weights"},
     "features": {"mel", "options"},
     "metrics": {
         *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),

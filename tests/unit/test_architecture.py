@@ -26,7 +26,7 @@ FLOORS = (
     {"audio"},
     {"features", "datasets"},
     {"losses", "metrics"},
-    {"models"},
+    {"encoders", "models"},
     {"training"},
     {"export"},
     {"blending", "controls", "generator", "hearing", "result"},
@@ -41,7 +41,7 @@ DATA_ONLY = {"recipes", "pretrained"}
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 
 MAX_LINES = 350
-HEAVY = ("numpy", "onnxruntime", "torch", "pydantic", "PIL", "soundfile", "soxr", "rich", "av")
+HEAVY = ("numpy", "onnxruntime", "torch", "pydantic", "PIL", "soundfile", "soxr", "rich", "av", "transformers")
 
 
 def room_of(path: Path, root: Path) -> str:
