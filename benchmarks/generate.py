@@ -98,6 +98,8 @@ def main() -> None:
         found = run(options.model, find_sounds(options.sounds), options.repeats, options.num_files, Path(scratch))
     report(found)
     print(json.dumps({key: round(value, 4) for key, value in found.items()}))
+    small = found["cold_start_ratio"] <= MAX_RATIO and found["peak_mb"] <= MAX_PEAK_MB
+    raise SystemExit(0 if small and found["files_per_s"] >= MIN_FILES_PER_S else 1)
 
 
 if __name__ == "__main__":
