@@ -22,16 +22,21 @@ __all__ = ["find", "names", "unknown"]
 
 # Modules that are no components: what a room's components share, and comparisons of two sets, which take no labels.
 _SHARED = {
+    "adapters": {"mapper", "patches"},
     "datasets": {
-        *("archive", "augment", "bundles", "check", "check_pairs", "classes", "clips", "download", "footage"),
-        *("frames", "from_video", "info", "outliers", "pair_set", "pair_splits", "pairs", "pairing", "selection"),
-        *("sketch", "splits", "types", "voices", "windows"),
+        *("archive", "audiocaps", "audioset", "augment", "bundles", "captions", "check", "check_pairs", "classes"),
+        *("clips", "download", "footage", "frames", "from_video", "info", "manifests", "outliers", "pair_set"),
+        *("pair_splits", "pairs", "pairing", "prompts", "records", "selection", "sketch", "splits", "types", "voices"),
+        "windows",
     },
-    "encoders": {"array", "cache", "embedding", "shards", "stored", "weights"},
+    "encoders": {
+        *("array", "cache", "embedder", "embedding", "ledger", "plan", "shards", "stored", "weights", "workers"),
+        "writing",
+    },
     "features": {"mel", "options"},
     "metrics": {
         *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
-        "sliced_wasserstein",
+        *("sliced_wasserstein", "targets"),
     },
     "models": {"layers", "pictures", "samplers", "shortcuts", "translator", "unet", "unfolded"},
 }

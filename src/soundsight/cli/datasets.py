@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from soundsight.cli import examples, say, show
-from soundsight.cli.from_video import EXAMPLES, from_video
+from soundsight.cli import embed as embedding
+from soundsight.cli import examples, from_video, say, show
 from soundsight.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="List, prepare and check data sets, or make one of videos.",
 )
-app.command("from-video", epilog=EXAMPLES)(from_video)
+app.command("from-video", epilog=from_video.EXAMPLES)(from_video.from_video)
+app.command("embed", epilog=embedding.EXAMPLES)(embedding.embed)
 
 _HERE = {"yes": "here", "no": "not here", "unfinished": "begun"}
 # Lines shown of a long list; --json has all of them.
