@@ -25,9 +25,9 @@ FLOORS = (
     {"folder", "config", "film"},
     {"audio"},
     {"features", "datasets"},
-    {"losses", "metrics"},
-    {"encoders", "models"},
-    {"training"},
+    {"conditioning", "losses", "metrics"},
+    {"adapters", "encoders", "models", "texts"},
+    {"backbones", "training"},
     {"export"},
     {"blending", "controls", "generator", "hearing", "result"},
     {"alignment", "pipeline"},
@@ -41,7 +41,19 @@ DATA_ONLY = {"recipes", "pretrained"}
 LEVEL = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 
 MAX_LINES = 350
-HEAVY = ("numpy", "onnxruntime", "torch", "pydantic", "PIL", "soundfile", "soxr", "rich", "av", "transformers")
+HEAVY = (
+    "numpy",
+    "onnxruntime",
+    "torch",
+    "pydantic",
+    "PIL",
+    "soundfile",
+    "soxr",
+    "rich",
+    "av",
+    "transformers",
+    "diffusers",
+)
 
 
 def room_of(path: Path, root: Path) -> str:
