@@ -34,8 +34,11 @@ __all__ = [
     "Optimizer",
     "PerceptualConfig",
     "Recipe",
+    "Strict",
     "TrainConfig",
+    "explain",
     "load_recipe",
+    "load_table",
     "recipe_names",
 ]
 
@@ -210,39 +213,55 @@ class Recipe(Strict):
     card: CardConfig = CardConfig()
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes in the package."""
+def recipe_names(table: Literal["model", "adapter", "backbone"] = "model") -> list[str]:
+    """Names of the recipes in the package that have this table: of systems, of adapters, or of backbones."""
+    return [name for name in _all_names() if table in _parse(_packaged(name), f"{name}.toml")]
+
+
+def _all_names() -> list[str]:
     folder = resources.files("soundsight.recipes")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def _packaged(name: str) -> str:
+    return (resources.files("soundsight.recipes") / f"{name}.toml").read_text(encoding="utf-8")
+
+
 def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by its name or from a file, then apply ``a.b=value`` overrides.
+    """Read a system's recipe, as ``load_table`` does, and check it.
+
+    Raises:
+        RecipeError: As for ``load_table``; an unknown key, or a value that does not fit.
+        UnknownNameError: Neither a known recipe nor a file.
+    """
+    return parse_recipe(load_table(name_or_file, overrides))
+
+
+def load_table(name_or_file: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read any recipe by its name or from a file, then apply ``a.b=value`` overrides; its keys are not checked.
 
     Args:
         name_or_file: A recipe of the package, a TOML file, or the ``recipe.json`` that a training left in its folder.
         overrides: ``a.b=value`` with a TOML value; what is none is taken as a string.
 
     Raises:
-        RecipeError: Neither TOML nor JSON, an unknown key, a value that does not fit, or an override that is no
-            ``a.b=value``.
+        RecipeError: Neither TOML nor JSON, or an override that is no ``a.b=value``.
         UnknownNameError: Neither a known recipe nor a file.
     """
-    if name_or_file in recipe_names():
-        text = (resources.files("soundsight.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
-        name = name_or_file
+    if name_or_file in _all_names():
+        text, name = _packaged(name_or_file), name_or_file
     elif name_or_file.endswith((".toml", ".json")):
         try:
             text, name = Path(name_or_file).read_text(encoding="utf-8"), Path(name_or_file).stem
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"cannot read the recipe {name_or_file}: {_reason(error)}") from error
     else:
-        raise UnknownNameError(unknown("recipes", name_or_file, recipe_names()) + "; or give a .toml file")
+        raise UnknownNameError(unknown("recipes", name_or_file, _all_names()) + "; or give a .toml file")
     table = _parse(text, name_or_file)
     table.setdefault("name", name)
     for override in overrides:
         _override(table, override)
-    return parse_recipe(table)
+    return table
 
 
 def _parse(text: str, file: str) -> dict[str, Any]:
@@ -263,6 +282,8 @@ def parse_recipe(table: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: As for ``load_recipe``.
     """
+    if "adapter" in table:
+        raise RecipeError("this is the recipe of an adapter, and a system's is wanted: 'soundsight train' takes both")
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:

@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 
 from soundsight.errors import ModelError
 
-__all__ = ["CONFIG", "FORMAT_VERSION", "WEIGHT_SUFFIXES", "ImageShape", "Kind", "ModelFolder", "parse"]
+__all__ = ["CONFIG", "FORMAT_VERSION", "NO_PICTURE", "WEIGHT_SUFFIXES", "ImageShape", "Kind", "ModelFolder", "parse"]
 
-Kind = Literal["generator", "judge", "alignment"]
-"""Sounds to pictures; pictures to labels; both to embeddings that can be compared."""
+Kind = Literal["generator", "judge", "alignment", "adapter"]
+"""Sounds to pictures; pictures to labels; both to embeddings that can be compared; embeddings of sounds to what a
+text-to-image model is told."""
 
 CONFIG = "config.json"
 FORMAT_VERSION = 1
@@ -36,6 +37,9 @@ class ImageShape:
     width: int
 
 
+NO_PICTURE = ImageShape(0, 0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
     """What a model folder says about itself.
@@ -45,14 +49,17 @@ class ModelFolder:
         name: What the model is called.
         system: The published system it is an instance of; the name of a module in ``models``.
         kind: What it does.
-        features: Options of the front end with its ``name``, or None for a model that does not hear (a judge).
+        features: Options of the front end with its ``name``, or None for a model that does not hear (a judge). Of an
+            adapter the encoder that hears for it: ``name``, ``size`` and ``identity``, None where it is not known.
         latent_size: Width D of the noise input; 0 for none.
-        image: Size of the pictures.
+        image: Size of the pictures; ``NO_PICTURE`` of an adapter, which leaves painting to others.
         labels: Names of the classes, or None.
         model: Options of the system.
         training: Facts about the training.
         card: ``summary``, ``licence``, ``data`` (name, licence, attribution each), ``scores``, ``limits``.
         weights: File name to SHA-256 of each file of weights.
+        target: Of an adapter, whose words it learned: the text encoder's ``name`` and ``identity``, ``sizes`` of the
+            parts that it says, and the ``template`` of the prompts. None of other models.
     """
 
     path: Path
@@ -67,6 +74,7 @@ class ModelFolder:
     card: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
     kind: Kind = "generator"
+    target: dict[str, Any] | None = None
 
     @property
     def num_bytes(self) -> int:
@@ -82,6 +90,10 @@ class ModelFolder:
         """The contents of ``config.json``; a value that JSON has no word for is a bug of the caller."""
         described = {"format_version": FORMAT_VERSION, **asdict(self)}
         del described["path"]
+        if self.kind == "adapter":
+            described["image"] = None
+        if self.target is None:
+            del described["target"]
         config: dict[str, Any] = json.loads(json.dumps(described, allow_nan=False))
         return config
 
@@ -100,17 +112,15 @@ def parse(path: Path, config: dict[str, Any]) -> ModelFolder:
     check = _Checker(path)
     check.that(version == FORMAT_VERSION and version is not True, "format_version", version, str(FORMAT_VERSION))
     # Folders made before there were alignments do not say what they are.
-    config = {"kind": "judge" if config.get("features", {}) is None else "generator", **config}
+    config = {"kind": "judge" if config.get("features", {}) is None else "generator", "target": None, **config}
     keys = {item.name for item in fields(ModelFolder)} - {"path"} | {"format_version"}
     check.keys(config, keys, "")
     kind = config["kind"]
     check.that(kind in get_args(Kind), "kind", kind, ", ".join(get_args(Kind)))
-    image = check.value(config, "image", dict)
-    check.keys(image, {"channels", "height", "width"}, "image.")
-    channels, height, width = (check.value(image, side, int, "image.") for side in ("channels", "height", "width"))
-    check.that(channels in (1, 3), "image.channels", channels, "1 or 3")
-    check.that(1 <= height <= MAX_IMAGE_SIDE, "image.height", height, f"1 to {MAX_IMAGE_SIDE}")
-    check.that(1 <= width <= MAX_IMAGE_SIDE, "image.width", width, f"1 to {MAX_IMAGE_SIDE}")
+    image = _image(check, config)
+    target = config["target"]
+    fits = isinstance(target, dict) if kind == "adapter" else target is None
+    check.that(fits, "target", target, "an object for an adapter, and nothing else")
     features = config["features"]
     expected = "null, for a judge" if kind == "judge" else "an object"
     check.that((features is None) if kind == "judge" else isinstance(features, dict), "features", features, expected)
@@ -133,12 +143,27 @@ def parse(path: Path, config: dict[str, Any]) -> ModelFolder:
         system=check.value(config, "system", str),
         features=features,
         latent_size=latent_size,
-        image=ImageShape(channels, height, width),
+        image=image,
         labels=None if labels is None else tuple(labels),
         **{key: check.value(config, key, dict) for key in ("model", "training", "card")},
         weights=weights,
         kind=kind,
+        target=target,
     )
+
+
+def _image(check: _Checker, config: dict[str, Any]) -> ImageShape:
+    """Size of the pictures; an adapter makes none."""
+    if config["kind"] == "adapter":
+        check.that(config["image"] is None, "image", config["image"], "null, for an adapter")
+        return NO_PICTURE
+    image = check.value(config, "image", dict)
+    check.keys(image, {"channels", "height", "width"}, "image.")
+    channels, height, width = (check.value(image, side, int, "image.") for side in ("channels", "height", "width"))
+    check.that(channels in (1, 3), "image.channels", channels, "1 or 3")
+    check.that(1 <= height <= MAX_IMAGE_SIDE, "image.height", height, f"1 to {MAX_IMAGE_SIDE}")
+    check.that(1 <= width <= MAX_IMAGE_SIDE, "image.width", width, f"1 to {MAX_IMAGE_SIDE}")
+    return ImageShape(channels, height, width)
 
 
 @dataclass(frozen=True, slots=True)

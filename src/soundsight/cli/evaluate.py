@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsight.cli import complete_models, examples, show
-from soundsight.errors import SoundsightError
+from soundsight.errors import OutputError, SoundsightError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -21,6 +21,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate beach_frames --split random",
         "soundsight evaluate runs/scenes --judge runs/resnet",
+        "soundsight evaluate runs/v2d-clap --split fold:4",
         "soundsight evaluate digits --json",
     )
 )
@@ -92,6 +93,9 @@ def evaluate(
     """
     import json
 
+    if _is_adapter(model):
+        _evaluate_adapter(model, split, out, data, as_json=as_json)
+        return
     from soundsight.evaluation import files
     from soundsight.evaluation.evaluator import baselines, is_pairs
     from soundsight.evaluation.evaluator import evaluate as run
@@ -131,3 +135,41 @@ def evaluate(
     for line in lines(report):
         show(line, marked=line.endswith(" *") or line.startswith("  * "))
     show(f"report: {written[0]}")
+
+
+def _is_adapter(model: str) -> bool:
+    """Whether a folder holds what is between sounds and a text-to-image model."""
+    from soundsight.folder import pretrained_names, read_folder
+
+    try:
+        is_folder = model not in pretrained_names() and Path(model, "config.json").is_file()
+    except OSError:  # too long for a path
+        return False
+    return is_folder and read_folder(model, verify=False).kind == "adapter"
+
+
+def _evaluate_adapter(model: str, split: str | None, out: Path | None, data: Path | None, *, as_json: bool) -> None:
+    """Compare what an adapter says of test recordings with what a text encoder says of their prompts."""
+    import json
+
+    from soundsight.errors import require
+    from soundsight.files import check_writable, replace_file
+
+    require("torch", "train", "evaluating an adapter")
+    from soundsight.training.adapter_evaluation import evaluate_adapter
+
+    check_writable(out or Path("reports"))
+    report = evaluate_adapter(model, split=split, root=data)
+    folder = out or Path("reports", "-".join([report.folder.name, report.split.replace(":", "-").replace(",", "-")]))
+    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_file(folder / "report.json", (text + "\n").encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: the report cannot be written ({error.strerror})") from error
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
+        return
+    for line in report.lines():
+        show(line, marked=line.endswith(" *") or line.startswith("  * "))
+    show(f"report: {folder / 'report.json'}")
