@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from soundsight.cli import complete_recipes, examples, say
-from soundsight.errors import require
+from soundsight.errors import RecipeError, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight train aivae-fsdd --set train.epochs=30 --set data.split=speaker:theo --out runs/theo",
         "soundsight train runs/theo/recipe.json --dry-run",
         "soundsight train aivae-fsdd --out runs/aivae-fsdd --resume",
+        "soundsight train v2d-clap --set targets.model=models/sentence-encoder",
     )
 )
 def train(
@@ -49,9 +50,16 @@ def train(
     The folder fills with config.json and model.safetensors (the model), metrics.jsonl, samples/ (one sheet per epoch),
     tensorboard curves and state/ (to resume from). Ctrl-C keeps the state.
     """
-    from soundsight.config import load_recipe
+    from soundsight.config import load_table, parse_recipe
 
-    resolved = load_recipe(recipe, set_)
+    table = load_table(recipe, set_)
+    if "adapter" in table:
+        _train_adapter(table, out, resume=resume, dry_run=dry_run)
+        return
+    if "backbone" in table:
+        _train_backbone(table, recipe, out, resume=resume, dry_run=dry_run)
+        return
+    resolved = parse_recipe(table)
     require("torch", "train", "training")
     require("accelerate", "train", "training")
     if dry_run:
@@ -75,6 +83,49 @@ def train(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bool) -> None:
+    """Train what is between a sound and a text-to-image model."""
+    require("torch", "train", "training")
+    require("accelerate", "train", "training")
+    from soundsight.training.adapter import plan_adapter, train_adapter
+    from soundsight.training.adapter_recipe import parse_adapter_recipe
+
+    recipe = parse_adapter_recipe(table)
+    if resume:
+        raise RecipeError(
+            "an adapter trains in seconds and is not resumed: leave --resume out, or choose another --out"
+        )
+    if dry_run:
+        typer.echo(plan_adapter(recipe))
+        return
+    folder = Path(out or f"runs/{recipe.name}")
+    with _bar(recipe.name) as watch:
+        train_adapter(recipe, folder, watch=watch)
+    typer.echo(f"{folder}: next, soundsight evaluate {folder}")
+
+
+def _train_backbone(table: dict[str, Any], name: str, out: str, *, resume: bool, dry_run: bool) -> None:
+    """Train a small text-to-image model."""
+    for module, extra in (("torch", "train"), ("accelerate", "train"), ("diffusers", "sd3")):
+        require(module, extra, "training a backbone")
+    from soundsight.training.backbone import train_backbone
+    from soundsight.training.backbone_plan import plan_backbone
+    from soundsight.training.backbone_recipe import parse_backbone_recipe
+
+    recipe = parse_backbone_recipe(table)
+    if dry_run:
+        typer.echo(plan_backbone(recipe))
+        return
+    folder = Path(out or f"runs/{recipe.name}")
+    with _bar(recipe.name) as watch:
+        try:
+            made = train_backbone(recipe, folder, resume=resume, watch=watch)
+        except KeyboardInterrupt:
+            say(f"interrupted; go on with: soundsight train {name} --out {folder} --resume (and the same --set)")
+            raise
+    typer.echo(f"{made}: next, soundsight generate SOUND --backbone {made} --model ADAPTER --encoder WEIGHTS")
 
 
 class _bar:  # noqa: N801 - used as a function

@@ -1,0 +1,156 @@
+"""A backbone of one's own: it learns, goes on where it was stopped, and is loaded as the big ones are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tiny_backbones
+from sample_data import cifar10_bytes
+from soundsight import backbones, texts
+from soundsight.conditioning import Conditioning
+from soundsight.config import Optimizer, load_table
+from soundsight.datasets import cifar10
+from soundsight.errors import RecipeError
+from soundsight.training.autoencoder import encode_all, train_autoencoder
+from soundsight.training.backbone import train_backbone
+from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe, parse_backbone_recipe
+
+SMALL = (
+    *("data.max_images=48", "autoencoder.widths=[8, 8]", "autoencoder.epochs=1", "train.epochs=2"),
+    *("train.batch_size=16", "backbone.layers=1", "backbone.heads=1", "backbone.head_size=16", "train.sample_every=2"),
+)
+
+
+@pytest.fixture(scope="module")
+def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_backbones.write(tmp_path_factory.mktemp("texts") / "sd3", "sd3", t5=False)
+
+
+def small(speaker: Path, *changes: str) -> BackboneRecipe:
+    return parse_backbone_recipe(load_table("sd3-cifar10", [*SMALL, f"targets.model={speaker}", *changes]))
+
+
+@pytest.fixture(scope="module")
+def root(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some of CIFAR-10's test images, in the place of all its training images."""
+    folder = tmp_path_factory.mktemp("data")
+    whole = cifar10.load(data_root / "cifar10", train=False)
+    batches = folder / "cifar10" / "cifar-10-batches-bin"
+    batches.mkdir(parents=True)
+    rows = np.arange(0, len(whole.labels), 80)
+    for number, part in enumerate(np.array_split(np.random.default_rng(0).permutation(rows), 5), start=1):
+        (batches / f"data_batch_{number}.bin").write_bytes(cifar10_bytes(whole.labels[part], whole.images_NCHW[part]))
+    (batches / "test_batch.bin").write_bytes(cifar10_bytes(whole.labels[:1], whole.images_NCHW[:1]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(speaker: Path, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with tiny_backbones.quiet():
+        return train_backbone(small(speaker), tmp_path_factory.mktemp("run") / "whole", root=root)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "backbone" / "transformer" / "diffusion_pytorch_model.safetensors")
+
+
+def test_what_is_trained_is_loaded_and_painted_as_any_backbone_is(trained: Path, speaker: Path) -> None:
+    backbone = backbones.load(trained)
+    assert backbone.default_size == 32
+    told = texts.load("diffusion", speaker).encode(["an image of dog", "an image of ship"])
+    painted = backbone.paint(Conditioning(pooled=told.pooled), steps=2, guidance=2.0).images_NCHW
+    assert painted.shape == (2, 3, 32, 32)
+    assert np.abs(painted[0] - painted[1]).max() > 1e-4, "it hears what it is told"
+    again = backbone.paint(Conditioning(pooled=told.pooled), steps=2, guidance=2.0).images_NCHW
+    np.testing.assert_array_equal(painted, again)
+
+
+def test_the_folder_says_what_it_is_made_of(trained: Path) -> None:
+    card = json.loads((trained / "card.json").read_text())
+    assert card["data"][0]["name"] == "CIFAR-10"
+    assert card["text_encoder"]["name"] == "diffusion"
+    assert card["template"] == "an image of {label}"
+    assert card["steps"] == 6
+    assert all(tensor.dtype == torch.float16 for tensor in weights(trained.parent).values())
+    assert [path.name for path in (trained.parent / "samples").iterdir()] == ["epoch-0002.png"]
+
+
+@pytest.mark.parametrize("stop", [1, 4])
+def test_a_training_that_was_interrupted_ends_with_the_same_weights(
+    stop: int, trained: Path, speaker: Path, root: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with tiny_backbones.quiet():
+        with pytest.raises(KeyboardInterrupt):
+            train_backbone(small(speaker), out, root=root, stop_after=stop)
+        assert not (out / "backbone").exists()
+        train_backbone(small(speaker), out, root=root, resume=True)
+    ours, theirs = weights(out), weights(trained.parent)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_an_autoencoder_learns_pictures_to_unit_scale(root: Path) -> None:
+    images_NCHW = torch.from_numpy(cifar10.load(root / "cifar10", train=True).images_NCHW[:64])
+    losses: list[float] = []
+
+    def watch(step: int, num_steps: int, told: dict[str, float]) -> bool:
+        losses.append(told["l1"])
+        return True
+
+    config = AutoencoderConfig(widths=(8, 8), epochs=60, optimizer=Optimizer(lr=4e-3, schedule="cosine"))
+    autoencoder: Any = train_autoencoder(images_NCHW, config, seed=0, bf16=False, watch=watch)
+    assert losses[-1] < 0.6 * losses[0]
+    latents = encode_all(autoencoder, images_NCHW).float()
+    unit = (latents - autoencoder.config.shift_factor) * autoencoder.config.scaling_factor
+    assert latents.shape == (64, 4, 16, 16)
+    assert abs(float(unit.mean())) < 0.05
+    assert float(unit.std()) == pytest.approx(1, abs=0.05)
+    with torch.inference_mode():
+        seen = autoencoder.decode(latents).sample
+    wanted = images_NCHW.float() / 127.5 - 1
+    grey = (wanted - wanted.mean(dim=(1, 2, 3), keepdim=True)).abs().mean()
+    assert float((seen - wanted).abs().mean()) < 0.9 * float(grey), "better than the even grey of each picture"
+
+
+def test_a_flow_learns_what_is_told(speaker: Path, root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fast = ("train.epochs=60", "train.optimizer.warmup_steps=5", "train.optimizer.lr=5e-3", "train.sample_every=0")
+    with tiny_backbones.quiet():
+        train_backbone(small(speaker, *fast), out, root=root)
+    losses = [json.loads(line)["flow"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.85 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["data.images=mnist"], "in colour"),
+        (["backbone.patch_size=3"], "no multiple"),
+        (["targets.model="], "whose words"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    changes: list[str], message: str, speaker: Path, root: Path, data_root: Path, tmp_path: Path
+) -> None:
+    with tiny_backbones.quiet(), pytest.raises(RecipeError, match=message):
+        train_backbone(small(speaker, *changes), tmp_path / "run", root=data_root if "mnist" in changes[0] else root)
+
+
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(RecipeError, match=r"unknown key 'backbone.depth'.*layers"):
+        parse_backbone_recipe({"backbone": {"depth": 3}})
+
+
+def test_a_folder_belongs_to_one_training(trained: Path, speaker: Path, root: Path) -> None:
+    with pytest.raises(RecipeError, match="add --resume"):
+        train_backbone(small(speaker), trained.parent, root=root)
+    with pytest.raises(RecipeError, match="another recipe"):
+        train_backbone(small(speaker, "train.seed=1"), trained.parent, root=root, resume=True)
