@@ -1,11 +1,11 @@
-"""What may be turned when pictures are made: guidance, steps, variation and style."""
+"""What may be turned when pictures are made: guidance, steps, variation, style, and what text-to-image models have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,16 @@ from soundsight.errors import SoundsightError
 if TYPE_CHECKING:
     from soundsight.manifest import ModelFolder
 
-__all__ = ["MAX_GUIDANCE", "MAX_STEPS", "MAX_VARIATION", "Controls", "check", "check_whole", "inputs_of"]
+__all__ = [
+    "MAX_GUIDANCE",
+    "MAX_STEPS",
+    "MAX_VARIATION",
+    "OF_BACKBONES",
+    "Controls",
+    "check",
+    "check_whole",
+    "inputs_of",
+]
 
 MAX_GUIDANCE, MAX_STEPS, MAX_VARIATION = 20.0, 200, 2.0
 
@@ -28,17 +37,36 @@ class Controls(TypedDict, total=False):
     - ``steps``: steps from noise to picture, 1 to 200.
     - ``variation``: how far from the middle of all handwritings, 0 to 2: 0 is always the same picture for a sound.
     - ``style``: file of a picture whose handwriting is taken: the first picture's exactly, the others' nearly.
+
+    Of adapters with a text-to-image model, beside ``guidance`` and ``steps``:
+
+    - ``prompt``: a text beside the sound, and ``text_share``, how much it counts where both speak, 0 to 1.
+    - ``negative``: a text that says what not to paint.
+    - ``follow_loudness``: guidance by how loud the sound is.
+    - ``then``: a sound that takes over, and the share of the steps before it does, 0 to 1.
+    - ``places``: sounds, each with its place in the picture: left, right, top, bottom, centre or four edges, 0 to 1.
     """
 
     guidance: float
     steps: int
     variation: float
     style: str | Path
+    prompt: str
+    text_share: float
+    negative: str
+    follow_loudness: bool
+    then: tuple[Any, float]
+    places: Sequence[tuple[Any, str | tuple[float, float, float, float]]]
 
 
-_RANGES = {"guidance": MAX_GUIDANCE, "variation": MAX_VARIATION}
+_RANGES = {"guidance": MAX_GUIDANCE, "variation": MAX_VARIATION, "text_share": 1.0}
+_MAX_TEXT = 10_000
+# Those that a text-to-image model alone has; it has a use for the inputs of these names.
+OF_BACKBONES = frozenset(("prompt", "text_share", "negative", "follow_loudness", "then", "places"))
 # The network's inputs that a control needs.
-_NEEDS = {"guidance": {"weights"}, "steps": {"times"}, "style": {"times", "given", "share"}}
+_NEEDS = {"guidance": {"weights"}, "steps": {"times"}, "style": {"times", "given", "share"}} | {
+    name: {name} for name in OF_BACKBONES
+}
 
 
 def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFolder) -> Controls:
@@ -56,18 +84,33 @@ def check(asked: Mapping[str, object], inputs: frozenset[str], folder: ModelFold
     for name, value in asked.items():
         if name not in Controls.__annotations__:
             raise TypeError(f"there is no control {name!r}; known: {', '.join(Controls.__annotations__)}")
-        if name == "steps":
-            check_whole("steps", value, 1, MAX_STEPS)
-        elif name == "style":
-            if not isinstance(value, str | Path):
-                raise SoundsightError(f"style is {value!r}; expected the file of a picture")
-        else:
-            _check_number(name, value, _RANGES[name])
+        _check_value(name, value)
         if not _NEEDS.get(name, set()) <= inputs:
-            raise SoundsightError(f"the model '{folder.name}' has no {name}: it draws a picture at once")
+            why = "no text-to-image model paints for it" if name in OF_BACKBONES else "it draws a picture at once"
+            raise SoundsightError(f"the model '{folder.name}' has no {name}: {why}")
         if name == "variation" and not folder.latent_size:
             raise SoundsightError(f"the model '{folder.name}' has no variation: one sound, one picture")
     return cast(Controls, dict(asked))
+
+
+def _check_value(name: str, value: object) -> None:
+    if name == "steps":
+        check_whole("steps", value, 1, MAX_STEPS)
+    elif name == "style":
+        if not isinstance(value, str | Path):
+            raise SoundsightError(f"style is {value!r}; expected the file of a picture")
+    elif name in ("prompt", "negative"):
+        if not isinstance(value, str) or len(value) > _MAX_TEXT:
+            raise SoundsightError(f"{name} is {value!r:.60}; expected a text of at most {_MAX_TEXT:,} characters")
+    elif name in ("then", "places"):
+        pairs = [value] if name == "then" else value
+        if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+            wanted = "a sound and a share" if name == "then" else "pairs of a sound and its place"
+            raise SoundsightError(f"{name} is {value!r:.60}; expected {wanted}")
+        if name == "then":
+            _check_number("the share of the first sound", pairs[0][1], 1.0)
+    elif name in _RANGES:
+        _check_number(name, value, _RANGES[name])
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:

@@ -67,6 +67,8 @@ class Pictures(Sequence["Image.Image"]):
     heard: Heard | None = None
     stem: str = ""
     """What files are named after, where that is not the sound's own name."""
+    withheld: tuple[int, ...] = ()
+    """Which of them a text-to-image model's safety checker has made black."""
 
     @property
     def images(self) -> list[Image.Image]:

@@ -128,7 +128,7 @@ def test_the_first_picture_has_the_style_and_the_others_nearly(pipe, digit, feat
     np.testing.assert_array_equal(one[0], other[0])
     assert not np.array_equal(one[1], other[1])
     assert len({image.tobytes() for image in one}) == 3
-    noise_MD = pipe._noise(1, 3, {"style": digit})
+    noise_MD = pipe._styles.draw(1, 3, {"style": digit})
     cosines = [row @ noise_MD[0] / np.linalg.norm(row) / np.linalg.norm(noise_MD[0]) for row in noise_MD[1:]]
     assert min(cosines) > 0.8
 

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from soundsight.cli import complete_generators, examples, mixture, say, show
+from soundsight.cli import complete_generators, examples, layers, mixture
 from soundsight.cli.quiet import quiet_libraries
+from soundsight.cli.reporter import Reporter, progress, steps_shown
 from soundsight.errors import OutputError, SoundsightError
-
-if TYPE_CHECKING:
-    from soundsight.batch import Outcome, Settings
-    from soundsight.picture import UInt8
-    from soundsight.pipeline import AudioToImage
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _SUFFIXES = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg", ".npy": "npy"}
 # Pictures elsewhere; a folder of such a name is nobody's wish.
 _FOREIGN = {".avif", ".bmp", ".gif", ".heic", ".mp4", ".npz", ".pdf", ".svg", ".tif", ".tiff"}
-_MANY = 20
 
 
 @app.command(
@@ -35,6 +28,7 @@ _MANY = 20
         "soundsight generate phone-number.ogg -o number.png --grid",
         "soundsight generate --mix three.wav:0.7 eight.wav:0.3 -o between.png",
         "arecord -d 2 | soundsight generate - -o digit.png",
+        "soundsight generate dog.wav --model runs/v2d-clap --encoder clap/ --backbone sd3/ --place rain.wav@top",
     )
 )
 def generate(
@@ -69,6 +63,42 @@ def generate(
     style: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Write as in this picture of a digit.", show_default="drawn")
     ] = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for adapters such as v2d-clap."),
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="WEIGHTS", help="What hears for an adapter: a file, folder or hub name.")
+    ] = None,
+    prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A text beside the sound, for a backbone.")] = None,
+    text_share: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="How much the text counts where both speak, 0 to 1.", show_default="0"),
+    ] = None,
+    negative: Annotated[str | None, typer.Option(metavar="TEXT", help="What the backbone is not to paint.")] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE@PLACE",
+            help="Another sound in a part of the picture: left, right, top, bottom, centre or x0,y0,x1,y1; repeatable.",
+        ),
+    ] = None,
+    then: Annotated[
+        str | None, typer.Option(metavar="FILE@SHARE", help="Another sound that takes over after so much of the steps.")
+    ] = None,
+    follow_loudness: Annotated[
+        bool, typer.Option("--follow-loudness", help="The louder the sound, the stronger the backbone's guidance.")
+    ] = False,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Numbers of the backbone.", show_default="fp32")
+    ] = None,
+    offload: Annotated[
+        Literal["none", "model", "sequential"] | None,
+        typer.Option(help="Keep the backbone's parts off the GPU until they are needed.", show_default="none"),
+    ] = None,
+    save_memory: Annotated[
+        bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
+    ] = False,
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
         typer.Option(help="Kind of file; npy is an array for each sound or part.", show_default="as OUT ends, or png"),
@@ -112,22 +142,27 @@ def generate(
     sources = collect(sounds) if not mix else []
     if out_file and not grid and len(sources) > 1:
         raise OutputError(f"{out}: one file for {len(sources)} sounds; name a folder, or add --grid")
-    pipe = AudioToImage.from_pretrained(model)
+    asked = layers.Asked(prompt, text_share, negative, place or [], then, follow_loudness)
+    pipe = AudioToImage.from_pretrained(
+        model, backbone=backbone, encoder=encoder, **layers.options(precision, offload, save_memory)
+    )
     shape = pipe.folder.image
     size = size or default_size(shape.height, shape.width)
-    turned = {"guidance": guidance, "steps": steps, "variation": variation, "style": style}
+    turned = {"guidance": guidance, "steps": steps, "variation": variation, "style": style} | asked.controls()
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
-    if strict and not pipe.generator.listens:
+    if strict and not pipe.listens:
         raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")
     settings = Settings(
         Path(out), suffix, num_images, seed, size, split, out_file, keep=grid, controls=controls, strict=strict
     )
     if mix:
-        mixture.save(mixture.make(pipe, sounds, weights, settings), sounds, weights, settings, grid, as_json)
+        with steps_shown(pipe):
+            pictures = mixture.make(pipe, sounds, weights, settings)
+        mixture.save(pictures, sounds, weights, settings, grid, as_json)
         return
-    reporter = _Reporter(pipe, settings, as_json)
-    with quiet_libraries(), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
-        rows = [row for outcome in _progress(outcomes, len(sources)) if (row := reporter.take(outcome))]
+    reporter = Reporter(pipe, settings, as_json)
+    with quiet_libraries(), steps_shown(pipe), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
+        rows = [row for outcome in progress(outcomes, len(sources)) if (row := reporter.take(outcome))]
     if grid and rows:
         reporter.write_grid(rows, Path(out) if out_file else Path(out) / f"grid.{suffix}")
     reporter.finish()
@@ -154,102 +189,3 @@ def _check_combination(out: str, suffix: str, is_file: bool, grid: bool, num_ima
         raise OutputError("a grid is a picture, and npy holds arrays; leave out --grid, or choose another --format")
     if is_file and not grid and num_images > 1 and suffix != "npy":
         raise OutputError(f"{out}: one file for {num_images} pictures; name a folder, or add --grid")
-
-
-class _Reporter:
-    """Tells what was written as it happens, and what went wrong at the end."""
-
-    def __init__(self, pipe: AudioToImage, settings: Settings, as_json: bool) -> None:
-        self._model, self._shape = pipe.folder.name, pipe.folder.image
-        self._settings = settings
-        self._as_json = as_json
-        self._errors: list[str] = []
-        self._warnings: list[str] = []
-        self._num_failed = 0
-        self._heard: list[dict[str, str | float]] = []
-        self._sounds: list[str] = []
-        self._num_files = 0
-        self._last = ""
-        self._milliseconds = 0.0
-        self._columns = 0
-
-    def take(self, outcome: Outcome) -> list[UInt8]:
-        """Report an outcome; its row of the sheet, where one is wanted."""
-        if outcome.error:
-            self._errors.append(outcome.error)
-            self._num_failed += 1
-            self._line(sound=outcome.source.given, error=outcome.error)
-            return []
-        self._sounds.append(outcome.source.given)
-        (self._errors if self._settings.strict else self._warnings).extend(outcome.strange)
-        for file in outcome.files:
-            more: dict[str, Any] = {"part": file.part} if file.part else {}
-            more |= {} if file.heard is None else {"heard": file.heard.to_json()}
-            self._written(file.path, outcome.milliseconds, sound=outcome.source.given, index=file.index, **more)
-        self._milliseconds += outcome.milliseconds
-        self._heard += [pictures.heard.to_json() for pictures in outcome.pictures if pictures.heard is not None]
-        row = [image for pictures in outcome.pictures for image in pictures.array]
-        if row:
-            from soundsight.picture import grid_shape
-
-            # Told as soon as it is known, before a folder of sounds has been worked on in vain.
-            self._columns = max(self._columns, len(row))
-            height, width = row[0].shape[:2]
-            grid_shape(len(self._sounds), self._columns, height, width, self._settings.suffix)
-        return row
-
-    def write_grid(self, rows: list[list[UInt8]], path: Path) -> None:
-        """Write the sheet of all pictures."""
-        from soundsight._version import __version__
-        from soundsight.files import replace_file
-        from soundsight.picture import encode, grid
-
-        sounds = ", ".join(Path(sound).name for sound in self._sounds[:100])
-        origin: dict[str, str | int] = {"sound": sounds, "model": self._model, "seed": self._settings.seed}
-        data = encode(grid(rows), self._settings.suffix, {**origin, "soundsight": __version__})
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-        heard = {"heard": self._heard} if self._heard else {}
-        self._written(path, self._milliseconds, sounds=self._sounds, index=None, **heard)
-
-    def finish(self) -> None:
-        """The summary, and the exit code."""
-        if self._num_files and not self._as_json:
-            show(self._last if self._num_files == 1 else f"{self._num_files} files in {self._settings.out}")
-        for kind, lines in (("warning", self._warnings), ("error", self._errors)):
-            for line in lines[:_MANY]:
-                say(f"soundsight: {kind}: {line}")
-            if len(lines) > _MANY:
-                say(f"soundsight: {kind}: and {len(lines) - _MANY} more")
-        if self._num_failed and self._sounds:
-            say(f"soundsight: {self._num_failed} of {self._num_failed + len(self._sounds)} sounds could not be used")
-        if self._errors:
-            raise typer.Exit(1 if self._sounds else 2)
-
-    def _written(self, path: Path, milliseconds: float, **what: Any) -> None:
-        self._num_files += 1
-        self._last = str(path)
-        self._line(
-            **what,
-            path=str(path),
-            seed=self._settings.seed,
-            model=self._model,
-            milliseconds=round(milliseconds, 2),
-        )
-
-    def _line(self, **what: Any) -> None:
-        if self._as_json:
-            typer.echo(json.dumps(what))
-
-
-def _progress(outcomes: Iterator[Outcome], total: int) -> Iterable[Outcome]:
-    """The same outcomes, with a bar on stderr where there are many and somebody is looking."""
-    if total < _MANY or not sys.stderr.isatty():
-        return outcomes
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(outcomes, "Listening", total=total, console=Console(stderr=True), transient=True)

@@ -1,37 +1,34 @@
-"""Sound in, pictures out: the one object that every application calls.
-
->>> from soundsight import AudioToImage
->>> pipe = AudioToImage.from_pretrained("digits")  # doctest: +SKIP
->>> pipe("seven.wav", num_images=4, seed=0).save("pictures")  # doctest: +SKIP
-"""
+"""From sounds to pictures by a model that paints by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import noise, photo, picture
+from soundsight import noise, picture
 from soundsight.blending import shares_of, turn
 from soundsight.controls import Controls, check_whole, inputs_of
 from soundsight.controls import check as check_controls
-from soundsight.errors import ImageError, SoundsightError
+from soundsight.errors import ModelError, SoundsightError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
 from soundsight.hearing import Audio, Hearing, sound_name, stem_of
+from soundsight.pipeline.style import Styles
 from soundsight.result import Heard, Pictures
+
+if TYPE_CHECKING:
+    from soundsight.encoders import Encoder
 
 __all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Heard", "Pictures"]
 
 MAX_NUM_IMAGES = 1000
 # Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
 MAX_VALUES = 1 << 28
-# How far the other pictures go from a style towards their own noise.
-_NEAR_STYLE = 0.25
 
 
 class AudioToImage(Hearing):
@@ -50,24 +47,44 @@ class AudioToImage(Hearing):
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator.folder)
         self.generator = generator
-        self._last_style: tuple[tuple[str, int, int], NDArray[np.float32]] | None = None
+        self._styles = Styles(generator)
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path = "digits", *, threads: int = 1) -> AudioToImage:
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = "digits",
+        *,
+        threads: int = 1,
+        backbone: str | Path | None = None,
+        encoder: str | Path | Encoder | None = None,
+        **options: Any,
+    ) -> AudioToImage:
         """Load a model.
 
         Args:
             name_or_folder: A model of the package (``soundsight models list``), or a model folder.
             threads: Threads that work on one picture; more than one pays for networks of many megabytes only.
+            backbone: For adapters: the text-to-image model that paints, by its name on the hub or as a folder.
+            encoder: For adapters: weights of the encoder that hears, or the encoder.
+            **options: For adapters: ``precision``, ``offload`` and others of ``backbones.load``.
 
         Returns:
             The pipeline.
 
         Raises:
             UnknownNameError: There is no such model.
-            ModelError: The folder is damaged, or holds no generator.
+            MissingExtraError: An adapter needs an extra that is not installed.
+            ModelError: The folder is damaged, or holds neither a generator nor an adapter; an adapter without what it
+                needs, or another model with it.
         """
-        return cls(Generator(read_folder(resolve(name_or_folder), verify=False), threads))
+        folder = read_folder(resolve(name_or_folder), verify=False)
+        if folder.kind == "adapter":
+            from soundsight.pipeline import prompted
+
+            return prompted.load(folder, backbone, encoder, options)
+        if backbone is not None or encoder is not None or options:
+            raise ModelError(f"the model '{folder.name}' paints by itself: it takes no backbone, encoder or options")
+        return cls(Generator(folder, threads))
 
     # fmt: off
     @overload
@@ -181,7 +198,7 @@ class AudioToImage(Hearing):
         """
         self._check_numbers(num_images, seed, size)
         self.check(controls)
-        noise_MD = self._noise(seed, num_images, controls)
+        noise_MD = self._styles.draw(seed, num_images, controls)
         inputs = inputs_of(controls)
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
@@ -224,7 +241,7 @@ class AudioToImage(Hearing):
         self.check(controls)
         features_SFN = np.concatenate([self.extract(self.hear(sound)) for sound in sounds])
         features_1FN, blend = self._blend(features_SFN, shares)
-        noise_MD = self._noise(seed, num_images, controls)
+        noise_MD = self._styles.draw(seed, num_images, controls)
         repeated = np.broadcast_to(features_1FN, (int(num_images), *features_1FN.shape[1:]))
         images = self._scale(self.generator(repeated, noise_MD, {**inputs_of(controls), **blend}), size)
         names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
@@ -263,7 +280,7 @@ class AudioToImage(Hearing):
         self._check_numbers(num_frames, seed, size)
         self.check(controls)
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
-        ends_2D = self._noise(seed, 2, controls)
+        ends_2D = self._styles.draw(seed, 2, controls)
         inputs, frames = inputs_of(controls), []
         for place in np.linspace(0, 1, int(num_frames)):
             features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
@@ -284,6 +301,11 @@ class AudioToImage(Hearing):
         given_1L = (shares_S @ painted_SL)[None].astype(np.float32)
         return features_SFN[:1], {"given": given_1L, "share": np.array(1, np.float32)}
 
+    @property
+    def listens(self) -> bool:
+        """Whether the model says what it takes a sound for."""
+        return self.generator.listens
+
     def listen(self, sound: Audio) -> Heard | None:
         """What the model takes a sound for, without a picture; None where it does not say.
 
@@ -294,7 +316,7 @@ class AudioToImage(Hearing):
         return self._listen(self.extract(self.hear(sound))[0])
 
     def _listen(self, features_FN: NDArray[np.float32]) -> Heard | None:
-        if not self.generator.listens:
+        if not self.listens:
             return None
         *labels_L, outlier = self.generator.listen(features_FN[None])[0].tolist()
         best = int(np.argmax(labels_L))
@@ -309,29 +331,6 @@ class AudioToImage(Hearing):
         side = int(size or max(shape.height, shape.width))
         if int(num_images) * shape.channels * side**2 > MAX_VALUES:
             raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
-
-    def _noise(self, seed: int, num_images: int, controls: Controls) -> NDArray[np.float32]:
-        noise_MD = noise.draw(int(seed), int(num_images), self.folder.latent_size)
-        if "style" in controls:
-            style_D = self._style(Path(controls["style"]))
-            places = [0.0] + [_NEAR_STYLE] * (len(noise_MD) - 1)
-            noise_MD = np.stack([turn(style_D, row_D, place) for row_D, place in zip(noise_MD, places, strict=True)])
-        return noise_MD * np.float32(controls.get("variation", 1))
-
-    def _style(self, path: Path) -> NDArray[np.float32]:
-        """The noise (D,) that a picture comes from; the last one is remembered, as many sounds may share it."""
-        try:
-            status = path.stat()
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ImageError(f"{path}: cannot be read ({reason})") from error
-        key = str(path), status.st_mtime_ns, status.st_size
-        last = self._last_style  # another thread may put its own in its place
-        if last is None or last[0] != key:
-            shape = self.folder.image
-            image_CHW = photo.read(path, (shape.channels, shape.height, shape.width))
-            self._last_style = last = key, self.generator.invert(image_CHW[None])[0]
-        return last[1]
 
     def _scale(self, images_MCHW: NDArray[np.float32], size: int | None) -> NDArray[np.uint8]:
         """(M, H, W, C) uint8 at the size wanted."""

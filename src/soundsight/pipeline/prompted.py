@@ -1,0 +1,280 @@
+"""Any sound to a picture of a frozen text-to-image model: an encoder hears, an adapter says it, the backbone paints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import registry
+from soundsight.audio import Clip
+from soundsight.blending import shares_of
+from soundsight.controls import OF_BACKBONES, Controls
+from soundsight.controls import check as check_controls
+from soundsight.errors import ModelError, SoundsightError
+from soundsight.folder import ImageShape, ModelFolder
+from soundsight.hearing import Audio, sound_name, stem_of
+from soundsight.pipeline.audio_to_image import AudioToImage
+from soundsight.result import Heard, Pictures
+
+if TYPE_CHECKING:
+    from soundsight.backbones.backbone import Backbone
+    from soundsight.conditioning import Conditioning
+    from soundsight.encoders import Encoder
+
+__all__ = ["Prompted", "load"]
+
+# Inputs of networks that turn as a backbone's guidance and steps do.
+_INPUTS = frozenset(("weights", "times")) | OF_BACKBONES
+# A backbone paints pictures up to so many times its own size; larger ones, and sizes between its steps, are scaled.
+_MAX_GROWTH = 2
+
+
+class Prompted(AudioToImage):
+    """An adapter in front of a frozen text-to-image model; called as any other pipeline.
+
+    Calls from several threads at once wait for each other.
+
+    Args:
+        folder: The adapter's.
+        adapter: With its weights.
+        encoder: What hears for it.
+        backbone: What paints.
+
+    Raises:
+        ModelError: The adapter was trained for another encoder, or says what the backbone does not take.
+    """
+
+    def __init__(self, folder: ModelFolder, adapter: Any, encoder: Encoder, backbone: Backbone) -> None:
+        from soundsight.adapters import check_encoder
+
+        check_encoder(folder, name=encoder.name, size=encoder.size, identity=encoder.identity)
+        side = backbone.default_size
+        self.folder = replace(folder, image=ImageShape(3, side, side))
+        self.adapter, self.encoder, self.backbone = adapter, encoder, backbone
+        self.on_step: Callable[[int, int], None] | None = None
+        """Called while a picture is made, with the number of steps that are done, and of all."""
+        self._lock = Lock()
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate that the encoder listens at."""
+        return self.encoder.sample_rate_hz
+
+    @property
+    def listens(self) -> bool:
+        """False: an adapter does not say what it takes a sound for."""
+        return False
+
+    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
+        """Decode a sound; however long it is, it is one, as the encoder listens to all of it.
+
+        Raises:
+            AudioError: It cannot be read or used.
+        """
+        return [self._decode(sound)]
+
+    def say(self, sound: Audio) -> Conditioning:
+        """What the backbone is told of one sound, in place of a text.
+
+        Raises:
+            AudioError: The sound cannot be read or used.
+            ModelError: The encoder failed.
+        """
+        return self._say(self._decode(sound))
+
+    def listen(self, sound: Audio) -> Heard | None:
+        """None, as it does not say."""
+        return None
+
+    def stream(
+        self,
+        sound: Audio,
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        *,
+        split: bool = True,
+        name: str | None = None,
+        **controls: Unpack[Controls],
+    ) -> Iterator[Pictures]:
+        """The pictures of a sound, which is never cut.
+
+        Args:
+            sound: As for calling; the others, too.
+            num_images: As for calling.
+            seed: As for calling.
+            size: As for calling.
+            split: Makes no difference here.
+            name: What the sound is called, where that is not the name of its file.
+            **controls: Guidance, steps, and those of text-to-image models.
+
+        Yields:
+            The pictures.
+        """
+        self._check_numbers(num_images, seed, size)
+        self.check(controls)
+        clip = self._decode(sound)
+        yield self._paint(self._say(clip), [clip], name or sound_name(sound), "", num_images, seed, size, controls)
+
+    def mix(
+        self,
+        sounds: Sequence[Audio],
+        weights: Sequence[float],
+        num_images: int = 1,
+        seed: int = 0,
+        size: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> Pictures:
+        """Pictures of several sounds at once: the weighted mean of what they say.
+
+        Args:
+            sounds: Two or more.
+            weights: One for each, above 0; they are divided by their sum.
+            num_images: As for calling; the others, too.
+            seed: As for calling.
+            size: As for calling.
+            **controls: As for ``stream``.
+
+        Returns:
+            ``Pictures`` whose ``sound`` names all of them.
+
+        Raises:
+            As for calling; SoundsightError also for weights that are not above 0 or not as many.
+        """
+        from soundsight.backbones.layers import mix
+
+        shares = shares_of(weights, len(sounds))
+        self._check_numbers(num_images, seed, size)
+        self.check(controls)
+        clips = [self._decode(sound) for sound in sounds]
+        said = mix([self._say(clip) for clip in clips], [float(weight) for weight in weights])
+        names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
+        return self._paint(said, clips, names, stem_of(sounds, "+"), num_images, seed, size, controls)
+
+    def morph(
+        self,
+        first: Audio,
+        second: Audio,
+        num_frames: int = 32,
+        seed: int = 0,
+        size: int | None = None,
+        **controls: Unpack[Controls],
+    ) -> Pictures:
+        """Refused: between two sounds a backbone of this size would paint for hours.
+
+        Raises:
+            SoundsightError: Always.
+        """
+        raise SoundsightError(f"the model '{self.folder.name}' makes no films; mix two sounds with --mix instead")
+
+    def check(self, controls: Mapping[str, Any]) -> Controls:
+        """The controls as they came, where the backbone has them and every number is in range.
+
+        Raises:
+            TypeError: No such control.
+            SoundsightError: A number is out of range, or a backbone has no such control.
+        """
+        checked = check_controls(controls, _INPUTS, self.folder)
+        if controls.get("text_share") and not controls.get("prompt"):
+            raise SoundsightError("a share for a text needs a text: give a prompt")
+        return checked
+
+    def _say(self, clip: Clip) -> Conditioning:
+        import torch
+
+        with self._lock, torch.inference_mode():
+            (embedding,) = self.encoder.encode([clip])
+            tokens_1LD, pooled_1D = (torch.from_numpy(x)[None] for x in (embedding.tokens_LD, embedding.pooled_D))
+            said: Conditioning = self.adapter(tokens_1LD, pooled_1D)
+        self.backbone.check(said)
+        return said
+
+    def _paint(
+        self,
+        said: Conditioning,
+        clips: Sequence[Clip],
+        name: str,
+        stem: str,
+        num_images: int,
+        seed: int,
+        size: int | None,
+        controls: Controls,
+    ) -> Pictures:
+        settings = self._settings(controls, clips)
+        own = self.backbone.default_size
+        step = self.backbone.size_step
+        painted = own if size is None or size > _MAX_GROWTH * own else max(step, int(size) // step * step)
+        with self._lock:
+            painting = self.backbone.paint(
+                said, num_images=int(num_images), seed=int(seed), size=painted, callback=self.on_step, **settings
+            )
+        model = f"{self.folder.name} + {Path(self.backbone.name).name}"
+        images = self._scale(painting.images_NCHW, size)
+        return Pictures(images, int(seed), model, name, stem=stem, withheld=painting.withheld)
+
+    def _settings(self, controls: Controls, clips: Sequence[Clip]) -> dict[str, Any]:
+        """What the backbone is asked beside the sound."""
+        from soundsight.backbones.layers import Turn, guidance_of_level
+        from soundsight.backbones.regions import Region
+
+        asked = cast("dict[str, Any]", dict(controls))
+        settings: dict[str, Any] = {
+            name: asked[name] for name in ("guidance", "steps", "prompt", "negative") if name in asked
+        }
+        settings["share"] = float(asked.get("text_share", 0.0))
+        if asked.get("follow_loudness"):
+            settings["guidance"] = guidance_of_level(max(_level_db(clip.samples) for clip in clips))
+        if "then" in asked:
+            sound, after = asked["then"]
+            settings["turn"] = Turn(self.say(sound), float(after))
+        settings["regions"] = [Region(self.say(sound), place) for sound, place in asked.get("places", ())]
+        return settings
+
+
+def load(
+    folder: ModelFolder, backbone: str | Path | None, encoder: str | Path | Encoder | None, options: Mapping[str, Any]
+) -> Prompted:
+    """The pipeline of an adapter.
+
+    Args:
+        folder: The adapter's, as ``read_folder`` returned it.
+        backbone: Name on the hub, or folder, of the model that paints.
+        encoder: Weights of the encoder that hears, as ``encoders.NAME.load`` takes them; or an encoder.
+        options: Of ``backbones.load``: precision, offload and others.
+
+    Raises:
+        MissingExtraError: ``diffusers`` is not installed.
+        ModelError: Something is absent, or does not fit.
+    """
+    from soundsight import adapters, backbones
+
+    known = str((folder.features or {}).get("name"))
+    if backbone is None:
+        raise ModelError(
+            f"the model '{folder.name}' tells a text-to-image model what to paint, and none is named: add --backbone "
+            "stabilityai/stable-diffusion-3-medium-diffusers (about 16 GB, gated, Stability AI Community License; get "
+            "it once by 'hf download'), or a folder; without one, --model digits works now"
+        )
+    if encoder is None:
+        raise ModelError(f"the model '{folder.name}' hears through {known}: add --encoder with its weights")
+    if isinstance(encoder, str | Path):
+        encoder = cast("Encoder", registry.find("encoders", known).load(encoder))
+    painter = backbones.load(backbone, **options)
+    template = str((folder.target or {}).get("template"))
+    more = {"tell": partial(painter.read_with_words, template)} if folder.system == "audio_token" else {}
+    _, adapter = adapters.load(folder.path, **more)
+    return Prompted(folder, adapter, encoder, painter)
+
+
+def _level_db(samples_T: NDArray[np.float32]) -> float:
+    """RMS in dB of full scale; minus infinity for silence."""
+    square = float(np.mean(np.square(samples_T, dtype=np.float64)))
+    return 10 * math.log10(square) if square > 0 else -math.inf

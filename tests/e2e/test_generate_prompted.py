@@ -1,0 +1,127 @@
+"""``soundsight generate`` with an adapter and a text-to-image model: recordings in, PNGs out, mistakes in a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+import tiny_backbones
+import tiny_clap
+from soundsight import adapters, encoders
+from soundsight.folder import ModelFolder, write_folder
+from soundsight.manifest import NO_PICTURE
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ONE, TWO = EXAMPLES / "one.wav", EXAMPLES / "two.wav"
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("parts")
+    clap = tiny_clap.write(folder / "clap")
+    encoder = encoders.load("clap", clap)
+    torch.manual_seed(0)
+    module = adapters.build("v2d_clap", {"input_size": encoder.size, "pooled_size": tiny_backbones.POOLED})
+    described = ModelFolder(
+        path=folder / "toy",
+        name="toy",
+        system="v2d_clap",
+        kind="adapter",
+        features={"name": "clap", "size": encoder.size, "identity": encoder.identity},
+        latent_size=0,
+        image=NO_PICTURE,
+        model=module.config.model_dump(mode="json"),
+        target={"name": "diffusion", "identity": None, "sizes": {}, "template": "an image of {label}"},
+    )
+    write_folder(described, {"model.safetensors": save(module.state_dict())})
+    return {"--encoder": clap, "--backbone": tiny_backbones.write(folder / "sd3", "sd3"), "--model": folder / "toy"}
+
+
+@pytest.fixture
+def paint(
+    parts: dict[str, Path], generate: Callable[..., tuple[int, list[str], list[str]]]
+) -> Callable[..., tuple[int, list[str], list[str]]]:
+    def call(*arguments: object, **without: bool) -> tuple[int, list[str], list[str]]:
+        named = {name: path for name, path in parts.items() if name != "--model" and not without.get(name[2:])}
+        options = [each for pair in named.items() for each in pair]
+        return generate(*arguments, *options, "--steps", 2, model=parts["--model"])
+
+    return call
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image).astype(int)
+
+
+def test_pictures_of_several_sounds(paint, tmp_path: Path) -> None:
+    code, out, err = paint(ONE, TWO, "-o", tmp_path, "--num-images", 2, "--json")
+    assert (code, err) == (0, [])
+    told = [json.loads(line) for line in out]
+    assert [Path(line["path"]).name for line in told] == ["one_0.png", "one_1.png", "two_0.png", "two_1.png"]
+    assert pixels(tmp_path / "one_0.png").shape == (288, 288, 3), "16 pixels, scaled for a screen"
+    assert np.abs(pixels(tmp_path / "one_0.png") - pixels(tmp_path / "one_1.png")).max() > 10
+    with Image.open(tmp_path / "one_0.png") as image:
+        assert "sd3" in str(image.info)
+        assert str(tmp_path.parent) not in str(image.info), "no path of this machine goes into a picture"
+
+
+def test_layers(paint, tmp_path: Path) -> None:
+    for name, layer in {
+        "plain": [],
+        "place": ["--place", f"{TWO}@left"],
+        "then": ["--then", f"{TWO}@0.5"],
+        "text": ["--prompt", "dog", "--text-share", "0.5", "--negative", "rain"],
+        "loud": ["--follow-loudness"],
+    }.items():
+        assert paint(ONE, "-o", tmp_path / f"{name}.png", *layer)[0] == 0
+    assert paint("--mix", f"{ONE}:0.6", f"{TWO}:0.4", "-o", tmp_path / "mix.png")[0] == 0
+    found = {path.stem: pixels(path).tobytes() for path in tmp_path.glob("*.png")}
+    assert len(found) == len(set(found.values())) == 6, "every layer changes something"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--place", "two.wav"], "expected dog.wav@left"),
+        (["--place", f"{TWO}@middle"], "no place 'middle'"),
+        (["--place", f"{TWO}@left", "--place", f"{TWO}@0,0,1,0.5"], "overlap"),
+        (["--place", "absent.wav@left"], "absent.wav"),
+        (["--then", f"{TWO}@soon"], "'soon' is no share"),
+        (["--text-share", "0.5"], "needs a text"),
+        (["--guidance", "nan"], "guidance is nan"),
+        (["--strict"], "cannot tell what it knows"),
+        (["--precision", "fp16"], "fp16 needs a GPU"),
+        (["--style", str(ONE)], "has no style"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], message: str, paint, tmp_path: Path) -> None:
+    code, out, err = paint(ONE, "-o", tmp_path, *arguments)
+    assert code == 2
+    assert out == []
+    assert len(err) == 1, err
+    assert message in err[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("without", "message"), [("backbone", "--model digits works now"), ("encoder", "add --encoder")]
+)
+def test_what_is_not_named_is_asked_for(without: str, message: str, paint, tmp_path: Path) -> None:
+    code, _, err = paint(ONE, "-o", tmp_path, **{without: True})
+    assert code == 2
+    assert len(err) == 1
+    assert message in err[0]
+
+
+def test_a_model_that_paints_by_itself_takes_no_text(generate, tmp_path: Path) -> None:
+    code, _, err = generate(ONE, "-o", tmp_path, "--prompt", "a dog")
+    assert (code, len(err)) == (2, 1)
+    assert "has no prompt" in err[0]

@@ -1,0 +1,242 @@
+"""From a sound to a picture of a frozen text-to-image model, through the one pipeline object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+import tiny_backbones
+import tiny_clap
+from encoder_laws import noise
+from soundsight import AudioToImage, adapters, encoders
+from soundsight.audio import Clip
+from soundsight.errors import ModelError, SoundsightError
+from soundsight.folder import ModelFolder, write_folder
+from soundsight.manifest import NO_PICTURE
+from soundsight.pipeline.prompted import Prompted
+
+STEPS = 3
+
+
+def write_adapter(path: Path, encoder: Any, *, pooled_size: int = tiny_backbones.POOLED, **facts: Any) -> Path:
+    """A mapper of random weights, as its training leaves it."""
+    torch.manual_seed(0)
+    options = {"input_size": encoder.size, "pooled_size": pooled_size, "widths": [16], "dropouts": [0.3]}
+    module = adapters.build("v2d_clap", options)
+    folder = ModelFolder(
+        path=path,
+        name="toy",
+        system="v2d_clap",
+        kind="adapter",
+        features={"name": encoder.name, "size": encoder.size, "identity": encoder.identity},
+        latent_size=0,
+        image=NO_PICTURE,
+        labels=("dog", "rain"),
+        model=module.config.model_dump(mode="json"),
+        target={"name": "diffusion", "identity": None, "sizes": {"pooled": [pooled_size]}, "template": "{label}"},
+    )
+    folder = replace(folder, **facts)
+    write_folder(folder, {"model.safetensors": save(module.state_dict())})
+    return path
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("prompted")
+    found = {
+        "clap": tiny_clap.write(folder / "clap"),
+        "sd3": tiny_backbones.write(folder / "sd3", "sd3"),
+        "mute": tiny_backbones.write(folder / "mute", "sd3", texts=False),
+    }
+    return found | {"adapter": write_adapter(folder / "toy", encoders.load("clap", found["clap"]))}
+
+
+@pytest.fixture(scope="module")
+def pipe(places: dict[str, Path]) -> AudioToImage:
+    return AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=places["clap"])
+
+
+@pytest.fixture(scope="module")
+def sounds() -> list[Clip]:
+    return [noise(0.8, 48_000, seed) for seed in range(3)]
+
+
+def test_a_picture_is_what_the_backbone_paints_of_what_the_adapter_says(pipe: Prompted, sounds: list[Clip]) -> None:
+    pictures = pipe(sounds[0], num_images=2, seed=7, steps=STEPS, guidance=3.0)
+    with torch.inference_mode():
+        (heard,) = pipe.encoder.encode([sounds[0]])
+        said = pipe.adapter(torch.from_numpy(heard.tokens_LD)[None], torch.from_numpy(heard.pooled_D)[None])
+    by_hand = pipe.backbone.paint(said, num_images=2, seed=7, steps=STEPS, guidance=3.0).images_NCHW
+    wanted = (255 * by_hand.transpose(0, 2, 3, 1)).round()
+    assert np.abs(pictures.array - wanted).max() <= 1
+    assert pictures.array.shape[1:] == (pipe.backbone.default_size, pipe.backbone.default_size, 3)
+    assert pictures.heard is None
+    assert pictures.metadata(0)["model"] == "toy + sd3"
+
+
+def test_it_hears_the_sound_and_the_seed(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    def paint(sound: Clip, seed: int) -> Any:
+        return pipe(sound, seed=seed, steps=STEPS).array.astype(int)
+
+    one = paint(sounds[0], 0)
+    np.testing.assert_array_equal(one, paint(sounds[0], 0))
+    assert np.abs(one - paint(sounds[1], 0)).max() > 0
+    assert np.abs(one - paint(sounds[0], 1)).mean() > 5
+
+
+def test_any_file_is_heard_at_the_encoders_rate(pipe: AudioToImage) -> None:
+    low = noise(1.0, 8_000)
+    assert pipe.hear(low)[0].sample_rate_hz == 48_000
+    assert len(list(pipe.stream((low.samples, 8_000), steps=1, split=True))) == 1
+
+
+def test_a_mixture_of_a_sound_with_itself_is_that_sound(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    alone = pipe(sounds[0], steps=STEPS).array.astype(int)
+    both = pipe.mix([sounds[0], sounds[0]], [0.7, 0.3], steps=STEPS)
+    assert np.abs(alone - both.array).max() <= 1
+    other = pipe.mix([sounds[0], sounds[1]], [0.5, 0.5], steps=STEPS).array
+    assert np.abs(alone - other).max() > 1
+    turned = pipe.mix([sounds[1], sounds[0]], [3, 3], steps=STEPS).array.astype(int)
+    assert np.abs(other - turned).max() <= 1
+
+
+def test_a_sound_in_a_place_changes_the_picture_there_first(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    plain = pipe(sounds[0], steps=1, guidance=1.0).array.astype(int)
+    placed = pipe(sounds[0], steps=1, guidance=1.0, places=[(sounds[1], "left")]).array.astype(int)
+    change = np.abs(plain - placed).sum(axis=(0, 3)).mean(axis=0)  # of each column
+    # The autoencoder carries a little of it over.
+    assert change[: len(change) // 4].mean() > 2 * change[-len(change) // 4 :].mean()
+    same = pipe(sounds[0], steps=1, guidance=1.0, places=[(sounds[0], "left")]).array.astype(int)
+    assert np.abs(plain - same).max() <= 1
+
+
+def test_another_sound_takes_over(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    first, second = (pipe(sound, steps=4).array.astype(int) for sound in sounds[:2])
+    at_once = pipe(sounds[0], steps=4, then=(sounds[1], 0.0)).array.astype(int)
+    never = pipe(sounds[0], steps=4, then=(sounds[1], 1.0)).array.astype(int)
+    halfway = pipe(sounds[0], steps=4, then=(sounds[1], 0.5)).array.astype(int)
+    assert np.abs(at_once - second).max() <= 1
+    assert np.abs(never - first).max() <= 1
+    assert np.abs(halfway - first).max() > 1
+    assert np.abs(halfway - second).max() > 1
+
+
+def test_a_louder_sound_is_followed_more(pipe: Prompted, sounds: list[Clip]) -> None:
+    # The encoder here hears levels, too; what guidance was asked for is what counts.
+    asked = []
+    paint = pipe.backbone.paint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipe.backbone, "paint", lambda said, **to: asked.append(to["guidance"]) or paint(said, **to))
+        for gain in (0.001, 0.1, 1.0):
+            pipe(Clip(sounds[0].samples * np.float32(gain), 48_000), steps=1, follow_loudness=True)
+    assert asked[0] < asked[1] < asked[2]
+    assert asked[0] == pytest.approx(2.0, abs=0.3)
+
+
+def test_a_text_is_heard_beside_the_sound(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    plain, dog, half = (
+        pipe(sounds[0], steps=STEPS, **controls).array.astype(int)
+        for controls in ({}, {"prompt": "dog"}, {"prompt": "dog", "text_share": 0.5})
+    )
+    assert not np.array_equal(plain, dog), "the parts that the adapter does not say are the text's"
+    assert np.abs(dog - half).max() > 1, "the pooled one is between"
+    text_alone = [pipe(sound, steps=STEPS, prompt="dog", text_share=1.0).array.astype(int) for sound in sounds[:2]]
+    assert np.abs(text_alone[0] - text_alone[1]).max() <= 1
+
+
+def test_the_size_is_painted_or_scaled(pipe: Prompted, sounds: list[Clip]) -> None:
+    own = pipe.backbone.default_size
+    assert pipe(sounds[0], steps=1, size=2 * own).array.shape[1] == 2 * own
+    scaled = pipe(sounds[0], steps=1, size=4 * own).array
+    assert scaled.shape[1] == 4 * own
+    small = pipe(sounds[0], steps=1).array
+    assert np.abs(scaled[:, 2::4, 2::4].astype(int) - small).mean() < np.abs(small - small.mean()).mean()
+
+
+def test_steps_are_told_as_they_happen(pipe: Prompted, sounds: list[Clip]) -> None:
+    told: list[tuple[int, int]] = []
+    pipe.on_step = lambda done, total: told.append((done, total))
+    try:
+        pipe(sounds[0], steps=STEPS)
+    finally:
+        pipe.on_step = None
+    assert told == [(step + 1, STEPS) for step in range(STEPS)]
+
+
+def refused(error: type[SoundsightError], match: str) -> Any:
+    return pytest.raises(error, match=match)
+
+
+@pytest.mark.parametrize(
+    ("controls", "message"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"guidance": float("nan")}, "guidance is nan"),
+        ({"text_share": 0.5}, "needs a text"),
+        ({"text_share": 1.5, "prompt": "dog"}, "text_share is 1.5"),
+        ({"prompt": 3}, "prompt is 3"),
+        ({"prompt": "x" * 20_000}, "at most 10,000"),
+        ({"variation": 1.0}, "has no variation"),
+        ({"style": "a.png"}, "has no style"),
+        ({"then": "a.wav"}, "a sound and a share"),
+        ({"then": ("a.wav", 2.0)}, "share of the first sound"),
+        ({"places": ["a.wav"]}, "a sound and its place"),
+    ],
+)
+def test_what_cannot_be_turned_is_refused(
+    controls: dict[str, Any], message: str, pipe: AudioToImage, sounds: list[Clip]
+) -> None:
+    with refused(SoundsightError, message):
+        pipe(sounds[0], **controls)
+
+
+def test_places_that_overlap_or_leave_the_picture_are_refused(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    with refused(SoundsightError, "overlap"):
+        pipe(sounds[0], steps=1, places=[(sounds[1], "left"), (sounds[2], "top")])
+    with refused(SoundsightError, "not inside"):
+        pipe(sounds[0], steps=1, places=[(sounds[1], "0.5,0,1.5,1")])
+
+
+@pytest.mark.parametrize("weights", [[1, 0], [1, -1], [float("nan"), 1]])
+def test_a_mixture_needs_weights_above_0(weights: list[float], pipe: AudioToImage, sounds: list[Clip]) -> None:
+    with refused(SoundsightError, "weights are"):
+        pipe.mix(sounds[:2], weights, steps=1)
+
+
+def test_a_text_needs_somebody_to_read_it(places: dict[str, Path], sounds: list[Clip]) -> None:
+    mute = AudioToImage.from_pretrained(places["adapter"], backbone=places["mute"], encoder=places["clap"])
+    assert mute(sounds[0], steps=1).array.std() > 0
+    with refused(SoundsightError, "no text encoder"):
+        mute(sounds[0], steps=1, prompt="dog")
+
+
+def test_an_adapter_says_what_it_needs(places: dict[str, Path]) -> None:
+    with refused(ModelError, r"add --backbone .*License.*--model digits works now"):
+        AudioToImage.from_pretrained(places["adapter"], encoder=places["clap"])
+    with refused(ModelError, "add --encoder"):
+        AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"])
+    with refused(ModelError, "paints by itself"):
+        AudioToImage.from_pretrained("digits", backbone=places["sd3"])
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_painted(
+    places: dict[str, Path], tmp_path: Path, sounds: list[Clip]
+) -> None:
+    encoder = encoders.load("clap", places["clap"])
+    wide = write_adapter(tmp_path / "wide", encoder, pooled_size=48)
+    with refused(ModelError, f"48 .*{tiny_backbones.POOLED}"):
+        AudioToImage.from_pretrained(wide, backbone=places["sd3"], encoder=encoder)(sounds[0], steps=1)
+    other = tiny_clap.write(tmp_path / "other", seed=1)
+    with refused(ModelError, "another 'clap'"):
+        AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=other)
+
+
+def test_a_film_is_refused(pipe: AudioToImage, sounds: list[Clip]) -> None:
+    with refused(SoundsightError, "no films"):
+        pipe.morph(sounds[0], sounds[1])
