@@ -37,6 +37,7 @@ _DOES: dict[Kind, str] = {
     "generator": "makes pictures from sounds",
     "judge": "judges pictures",
     "alignment": "tells how well pictures fit sounds",
+    "adapter": "tells a text-to-image model what is heard",
 }
 _PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -110,7 +111,7 @@ def check_kind(folder: ModelFolder, kind: Kind) -> None:
         ModelError: It is not of this kind.
     """
     if folder.kind != kind:
-        article = "an" if kind == "alignment" else "a"
+        article = "an" if kind[0] == "a" else "a"
         raise ModelError(f"{folder.path}: '{folder.name}' {_DOES[folder.kind]}; choose {article} {kind}")
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import save
 import tiny_backbones
 import tiny_clap
 from soundsight import adapters, encoders
+from soundsight.cli import main
 from soundsight.folder import ModelFolder, write_folder
 from soundsight.manifest import NO_PICTURE
 
@@ -125,3 +126,23 @@ def test_a_model_that_paints_by_itself_takes_no_text(generate, tmp_path: Path) -
     code, _, err = generate(ONE, "-o", tmp_path, "--prompt", "a dog")
     assert (code, len(err)) == (2, 1)
     assert "has no prompt" in err[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["export"], "used as it is"),
+        (["rank", str(ONE), str(EXAMPLES.parent / "docs" / "img" / "digits.png"), "--model"], "choose an alignment"),
+    ],
+)
+def test_other_commands_say_what_an_adapter_is(command: list[str], message: str, parts, capsys) -> None:
+    assert main([*command, str(parts["--model"])]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert message in err.splitlines()[-1]
+
+
+def test_a_card_says_whose_words_it_learned(parts, capsys) -> None:
+    assert main(["models", "show", str(parts["--model"])]) == 0
+    assert "words       of the text encoder diffusion, for «an image of {label}»" in capsys.readouterr().out

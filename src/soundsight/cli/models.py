@@ -70,8 +70,11 @@ def _card(folder: ModelFolder) -> Iterator[str]:
     yield ""
     front_end = folder.features["name"] if folder.features else "none"
     yield f"system      {folder.system}, front end {front_end}, latent size {folder.latent_size}"
-    colour = "grey" if image.channels == 1 else "colour"
-    yield f"pictures    {image.width} x {image.height} pixels, {colour}"
+    if folder.target is not None:
+        yield f"words       of the text encoder {folder.target.get('name')}, for «{folder.target.get('template')}»"
+    else:
+        colour = "grey" if image.channels == 1 else "colour"
+        yield f"pictures    {image.width} x {image.height} pixels, {colour}"
     if folder.labels:
         yield f"labels      {', '.join(folder.labels)}"
     yield f"licence     {card.get('licence', 'not stated')}"

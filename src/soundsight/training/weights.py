@@ -23,10 +23,12 @@ def load_system(folder: str | Path) -> tuple[ModelFolder, nn.Module]:
     """A model folder's PyTorch system with its weights, in evaluation mode.
 
     Raises:
-        ModelError: No ``model.safetensors``, or it does not hold exactly the system's tensors.
+        ModelError: An adapter, no ``model.safetensors``, or it does not hold exactly the system's tensors.
         UnknownNameError: No such system.
     """
     model = read_folder(folder)
+    if model.kind == "adapter":
+        raise ModelError(f"{model.path}: an adapter; it is used as it is, with a backbone (docs/any-sound.md)")
     if SAFETENSORS not in model.weights:
         raise ModelError(
             f"{model.path}: there is no {SAFETENSORS} in it, only {', '.join(model.weights) or 'no weights'}"
