@@ -26,7 +26,7 @@ _SHARED = {
     "datasets": {
         *("archive", "audiocaps", "audioset", "augment", "bundles", "captions", "check", "check_pairs", "classes"),
         *("clips", "download", "footage", "frames", "from_video", "info", "manifests", "outliers", "pair_set"),
-        *("pair_splits", "pairs", "pairing", "prompts", "records", "selection", "sketch", "splits", "types", "voices"),
+        *("pair_splits", "pairs", "pairing", "records", "selection", "sketch", "splits", "types", "voices"),
         "windows",
     },
     "encoders": {

@@ -378,7 +378,7 @@ BAD_RECIPES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "no system": (adapter_with(system="v2d"), "no 'v2d' in adapters"),
     "no text encoder": (lambda table: table["targets"].update(model=""), "--set targets.model=FOLDER"),
-    "no place": (lambda table: table["targets"].update(template="an image"), "must have {label} in it once"),
+    "no place": (lambda table: table["targets"].update(template="an image"), "expected the field {label}"),
     "no learning": (
         lambda table: table["train"]["optimizer"].update(lr=1e30),
         "try a lower learning rate",

@@ -66,12 +66,16 @@ def test_prompts_are_the_template_with_each_label() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["", "an image", "{}", "{0}", "{label} {other}", "{label!r}", "{label:>9}", "{label.upper}", "{label", "}"],
+    [
+        *("", "an image", "{}", "{0}", "{label} {other}", "{label!r}", "{label:>9}", "{label.upper}", "{label", "}"),
+        "x" * 2000 + "{label}",
+    ],
 )
 def test_a_template_without_its_field_or_with_another_is_refused(template: str) -> None:
     with pytest.raises(DatasetError, match=r"^template ") as caught:
         prompts_of(template, ["dog"])
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 250
 
 
 def test_audiosets_list_is_read_as_published(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from transformers.utils import logging
 
 from soundsight import texts
+from soundsight.datasets.captions import prompts_of
 from soundsight.datasets.esc50 import INFO
-from soundsight.datasets.prompts import class_prompts
-from soundsight.errors import ModelError, RecipeError, UnknownNameError
+from soundsight.errors import ModelError, UnknownNameError
 from soundsight.texts import sentence
 
 MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -93,7 +93,7 @@ def test_a_real_one_is_the_mean_over_words_and_knows_what_is_alike(real: texts.T
 
 def test_esc50_prompts_resemble_each_other(real: texts.TextEncoder) -> None:
     """A constant, the mean of the prompts, has a cosine of 0.600 with them: no score may be read without it."""
-    prompts_CP = pooled(real, list(class_prompts("an image of {label}", INFO.classes)))
+    prompts_CP = pooled(real, list(prompts_of("an image of {label}", INFO.classes)))
     mean_P = prompts_CP.mean(axis=0)
     cosines = prompts_CP @ mean_P / np.linalg.norm(mean_P)
     assert cosines.mean() == pytest.approx(0.600, abs=5e-4)
@@ -233,21 +233,3 @@ def test_weights_that_are_no_numbers_are_told(folder: Path) -> None:
 def test_an_unknown_text_encoder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="no 'sentense' in texts \\(did you mean 'sentence'\\?\\)"):
         texts.load("sentense", tmp_path)
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        *("an image", "{label} and {label}", "an image of {name}", "{label!r}", "{label:>9}", "{label.__class__}"),
-        *("{", "{0}", "x" * 2000 + "{label}"),
-    ],
-)
-def test_a_template_fills_in_a_name_and_does_nothing_else(template: str) -> None:
-    with pytest.raises(RecipeError) as caught:
-        class_prompts(template, ["dog"])
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 250
-
-
-def test_prompts_name_their_classes_as_people_do() -> None:
-    assert class_prompts("«{label}», {{loud}}", ["hand_saw", "dog"]) == ("«hand saw», {loud}", "«dog», {loud}")

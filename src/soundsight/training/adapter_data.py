@@ -13,8 +13,8 @@ from torch import Tensor
 
 from soundsight import registry, texts
 from soundsight.adapters.patches import resample
+from soundsight.datasets.captions import prompts_of
 from soundsight.datasets.info import DatasetInfo, data_root
-from soundsight.datasets.prompts import class_prompts
 from soundsight.encoders.embedding import Embedding
 from soundsight.encoders.shards import read_shards, records
 from soundsight.encoders.stored import Stored, read_array
@@ -176,10 +176,11 @@ def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
     """What the recipe's text encoder says of each class's prompt.
 
     Raises:
-        RecipeError: No text encoder is named, or the template does not fit.
+        RecipeError: No text encoder is named.
+        DatasetError: The template has no place for a class's name.
         ModelError: It is absent, or not what it should be.
     """
-    prompts = class_prompts(config.template, classes)
+    prompts = prompts_of(config.template, classes)
     if not config.model:
         raise RecipeError("the recipe does not say whose words to learn: --set targets.model=FOLDER of a text encoder")
     name = config.encoder or ("diffusion" if (Path(config.model) / "model_index.json").is_file() else "sentence")
