@@ -282,8 +282,9 @@ def parse_recipe(table: dict[str, Any]) -> Recipe:
     Raises:
         RecipeError: As for ``load_recipe``.
     """
-    if "adapter" in table:
-        raise RecipeError("this is the recipe of an adapter, and a system's is wanted: 'soundsight train' takes both")
+    for other in ("adapter", "backbone"):
+        if isinstance(table, dict) and other in table:  # JSON may hold anything
+            raise RecipeError(f"the recipe of a system is wanted, and this one, with [{other}], is only trained")
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:

@@ -15,7 +15,7 @@ import tiny_backbones
 from sample_data import cifar10_bytes
 from soundsight import backbones, texts
 from soundsight.conditioning import Conditioning
-from soundsight.config import Optimizer, load_table
+from soundsight.config import Optimizer, load_recipe, load_table, recipe_names
 from soundsight.datasets import cifar10
 from soundsight.errors import RecipeError
 from soundsight.training.autoencoder import encode_all, train_autoencoder
@@ -154,3 +154,14 @@ def test_a_folder_belongs_to_one_training(trained: Path, speaker: Path, root: Pa
         train_backbone(small(speaker), trained.parent, root=root)
     with pytest.raises(RecipeError, match="another recipe"):
         train_backbone(small(speaker, "train.seed=1"), trained.parent, root=root, resume=True)
+
+
+def test_its_recipe_is_no_systems() -> None:
+    assert recipe_names("backbone") == ["sd3-cifar10"]
+    assert "sd3-cifar10" not in recipe_names()
+    with pytest.raises(RecipeError, match=r"recipe of a system is wanted, and this one, with \[backbone\]"):
+        load_recipe("sd3-cifar10")
+    recipe = parse_backbone_recipe(load_table("sd3-cifar10"))
+    assert recipe.source
+    assert recipe.card.summary
+    assert recipe.card.limits
