@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import registry
 from soundsight.audio import Clip
 from soundsight.blending import shares_of
 from soundsight.controls import OF_BACKBONES, Controls
 from soundsight.controls import check as check_controls
-from soundsight.errors import ModelError, SoundsightError
+from soundsight.errors import ModelError, SoundsightError, require
 from soundsight.folder import ImageShape, ModelFolder
 from soundsight.hearing import Audio, sound_name, stem_of
 from soundsight.pipeline.audio_to_image import AudioToImage
@@ -254,8 +253,6 @@ def load(
         MissingExtraError: ``diffusers`` is not installed.
         ModelError: Something is absent, or does not fit.
     """
-    from soundsight import adapters, backbones
-
     known = str((folder.features or {}).get("name"))
     if backbone is None:
         raise ModelError(
@@ -265,8 +262,12 @@ def load(
         )
     if encoder is None:
         raise ModelError(f"the model '{folder.name}' hears through {known}: add --encoder with its weights")
+    for module in ("torch", "diffusers", "transformers", "safetensors"):
+        require(module, "sd3", f"the model '{folder.name}'")
+    from soundsight import adapters, backbones, encoders
+
     if isinstance(encoder, str | Path):
-        encoder = cast("Encoder", registry.find("encoders", known).load(encoder))
+        encoder = encoders.load(known, encoder)
     painter = backbones.load(backbone, **options)
     template = str((folder.target or {}).get("template"))
     more = {"tell": partial(painter.read_with_words, template)} if folder.system == "audio_token" else {}
