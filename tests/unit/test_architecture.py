@@ -22,7 +22,7 @@ SOURCE = REPOSITORY / "src" / "soundsight"
 FLOORS = (
     {"_version", "errors"},
     {"registry", "files", "manifest", "noise", "photo", "picture", "runtime"},
-    {"folder", "config", "film"},
+    {"folder", "config", "film", "foreign"},
     {"audio"},
     {"features", "datasets"},
     {"conditioning", "losses", "metrics"},

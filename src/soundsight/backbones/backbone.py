@@ -19,9 +19,9 @@ from soundsight.backbones.regions import Region, check_places, mask_of, painted_
 from soundsight.backbones.settings import check_settings, sides_of
 from soundsight.conditioning import Conditioning
 from soundsight.errors import ModelError, SoundsightError
+from soundsight.foreign import quiet
 from soundsight.texts.diffusion.encoders import DiffusionTexts
 from soundsight.texts.diffusion.families import Family
-from soundsight.texts.diffusion.folder import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,7 +112,7 @@ class Backbone:
         """
         if not self.texts.widths:
             raise SoundsightError(f"{self.name} has no text encoder to read {template!r:.60}; choose a whole model")
-        with quiet():
+        with quiet("diffusers"):
             return self.texts.encode_with_tokens(template, words_BKW)
 
     def paint(
@@ -205,7 +205,7 @@ class Backbone:
 
     def _run(self, words: dict[str, Tensor], **settings: Any) -> Painting:
         try:
-            with quiet():
+            with quiet("diffusers"):
                 found = self.pipeline(**words, **settings, output_type="np")
         except torch.OutOfMemoryError as error:
             raise ModelError(
@@ -241,7 +241,7 @@ class Backbone:
         if text not in self._read:
             if len(self._read) >= _REMEMBERED:
                 self._read.clear()
-            with quiet():
+            with quiet("diffusers"):
                 self._read[text] = self.layout.heard(self.texts.encode([text]))
         return self._read[text]
 

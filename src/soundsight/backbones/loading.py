@@ -12,7 +12,8 @@ from soundsight.backbones import memory
 from soundsight.backbones.backbone import Backbone
 from soundsight.backbones.memory import Offload, Plan, Precision
 from soundsight.errors import ModelError, SoundsightError, require
-from soundsight.texts.diffusion.folder import Folder, find, line, load_plain, load_weights, quiet, read
+from soundsight.foreign import line, quiet
+from soundsight.texts.diffusion.folder import Folder, find, load_plain, load_weights, read
 from soundsight.texts.diffusion.weights import read_json
 
 __all__ = ["load"]
@@ -124,14 +125,14 @@ def _build(folder: Folder, names: Collection[str], dtype: torch.dtype) -> Any:
     if folder.family.is_checked:
         parts = {"safety_checker": None, "feature_extractor": None, **parts}
     try:
-        with quiet():
+        with quiet("diffusers"):
             return getattr(diffusers, folder.class_name)(**parts, **folder.flags)
     except Exception as error:  # parts that a folder puts together as it likes
         raise ModelError(f"{folder.path}: its parts make no {folder.family.name} ({line(error)})") from error
 
 
 def _place(pipeline: Any, offload: Offload, *, on_gpu: bool) -> None:
-    with quiet():
+    with quiet("diffusers"):
         if offload == "model":
             pipeline.enable_model_cpu_offload()
         elif offload == "sequential":

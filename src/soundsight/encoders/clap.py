@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from soundsight.audio import Clip
 from soundsight.encoders.embedding import Embedding, identity_of
 from soundsight.errors import ModelError, require
 from soundsight.folder import MAX_WEIGHT_BYTES
+from soundsight.foreign import line, quiet
 
 if TYPE_CHECKING:
     from transformers import ClapAudioModelWithProjection, ClapFeatureExtractor
@@ -137,7 +137,7 @@ def load(weights: str | Path, *, download: bool = False, revision: str | None = 
     from transformers import ClapAudioModelWithProjection, ClapConfig, ClapFeatureExtractor
 
     try:
-        with _quiet():
+        with quiet():
             config = ClapConfig.from_pretrained(folder, local_files_only=True).audio_config
             front_end = ClapFeatureExtractor.from_pretrained(folder, local_files_only=True)
             model, report = ClapAudioModelWithProjection.from_pretrained(
@@ -149,7 +149,7 @@ def load(weights: str | Path, *, download: bool = False, revision: str | None = 
                 output_loading_info=True,
             )
     except Exception as error:  # whatever becomes of a folder that may hold anything
-        raise ModelError(f"{folder}: cannot be loaded as CLAP ({_line(error)})") from error
+        raise ModelError(f"{folder}: cannot be loaded as CLAP ({line(error)})") from error
     if missing := sorted(report["missing_keys"]):
         raise ModelError(f"{folder}: {_WEIGHTS} lacks the tensor '{missing[0]}'; it is no CLAP as {_CONFIG} has it")
     for name, tensor in model.state_dict().items():
@@ -171,13 +171,13 @@ def _find(source: str, download: bool, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        with _quiet():
+        with quiet():
             return Path(
                 snapshot_download(source, revision=revision, allow_patterns=list(_FILES), local_files_only=not download)
             )
     except Exception as error:  # no network, no such name, no permission, no room: the hub's errors have no common kind
         about = f" ({_KNOWN[source]})" if source in _KNOWN else ""
-        tried = f"could not be downloaded ({_line(error)})" if download else "is not on this machine"
+        tried = f"could not be downloaded ({line(error)})" if download else "is not on this machine"
         at = f" --revision {revision}" if revision else ""
         raise ModelError(
             f"{source}{about} {tried}; get it once by 'hf download {source} {' '.join(_FILES)}{at}', "
@@ -203,7 +203,7 @@ def _check(folder: Path, source: str) -> None:
     try:
         config = json.loads((folder / _CONFIG).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{folder / _CONFIG}: not valid JSON ({_line(error)})") from error
+        raise ModelError(f"{folder / _CONFIG}: not valid JSON ({line(error)})") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "clap":
         raise ModelError(f"{folder / _CONFIG}: model_type is {kind!r:.60}; expected 'clap'")
@@ -225,26 +225,3 @@ def _check_front_end(folder: Path, front_end: ClapFeatureExtractor, config: Any)
         raise ModelError(
             f"{folder / _FRONT_END}: max_length_s is {front_end.max_length_s!r:.60}; expected 1 to {_MAX_WINDOW_S}"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars and reports of ``transformers``; what matters in them is told as an error."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    level, shows_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shows_bar:
-            logging.enable_progress_bar()
-
-
-def _line(error: BaseException) -> str:
-    """What an error of somebody else says, on one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"

@@ -9,8 +9,7 @@ trained and measured where no text-to-image model is. Read is a folder as senten
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from torch.nn import functional
 from soundsight.conditioning import Conditioning
 from soundsight.errors import ModelError, require
 from soundsight.folder import MAX_WEIGHT_BYTES
+from soundsight.foreign import line, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -111,7 +111,7 @@ def load(source: str | Path) -> Sentence:
     from transformers import AutoModel, AutoTokenizer
 
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, report = AutoModel.from_pretrained(
                 folder,
@@ -122,7 +122,7 @@ def load(source: str | Path) -> Sentence:
                 output_loading_info=True,
             )
     except Exception as error:  # whatever becomes of a folder that may hold anything
-        raise ModelError(f"{folder}: cannot be loaded as a sentence encoder ({_line(error)})") from error
+        raise ModelError(f"{folder}: cannot be loaded as a sentence encoder ({line(error)})") from error
     # BERT's own pooler is not used; sentence encoders are often saved without it.
     if missing := sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")):
         raise ModelError(f"{folder}: {_WEIGHTS} lacks the tensor '{missing[0]}'; is the folder whole?")
@@ -189,7 +189,7 @@ def _read_json(path: Path) -> Any:
             raise ModelError(f"{path}: larger than {_MAX_CONFIG_BYTES >> 20} MiB, the most that is read")
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: not valid JSON ({_line(error)})") from error
+        raise ModelError(f"{path}: not valid JSON ({line(error)})") from error
 
 
 def _identity(folder: Path, model: PreTrainedModel, pooling: str, has_unit_length: bool) -> str:
@@ -209,26 +209,3 @@ def _identity(folder: Path, model: PreTrainedModel, pooling: str, has_unit_lengt
             content.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
             content.update(array.data)
     return content.hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars and reports of ``transformers``; what matters in them is told as an error."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    level, shows_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if shows_bar:
-            logging.enable_progress_bar()
-
-
-def _line(error: BaseException) -> str:
-    """What an error of somebody else says, on one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"

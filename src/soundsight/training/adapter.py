@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soundsight.config import Optimizer
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
 from soundsight.folder import check_free
@@ -28,6 +27,7 @@ from soundsight.training.adapter_system import build, load_data, losses_of
 from soundsight.training.average import Average
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
+from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.trainer import Progress
 
 __all__ = ["plan_adapter", "train_adapter"]
@@ -117,7 +117,7 @@ class _Run:
         # Each class once: as many numbers as there are, and no more than a text encoder has said.
         fit(heard.tokens_NLD, heard.pooled_ND, targets.parts)
         self.average = Average(self.module, self.config.ema) if self.config.ema else None
-        self.optimizer = _adam(self.module, self.config.optimizer)
+        self.optimizer = adam([p for p in self.module.parameters() if p.requires_grad], self.config.optimizer)
         # Beside PyTorch's own stream, which dropout draws from: what is drawn here does not depend on the network.
         self.random = torch.Generator().manual_seed(self.config.seed)
         self.shares = np.random.Generator(np.random.Philox(self.config.seed))
@@ -142,7 +142,7 @@ class _Run:
         """One batch, one step of the optimiser."""
         tokens_BLD, pooled_BD, wanted_BC = self._batch()
         for group in self.optimizer.param_groups:
-            group["lr"] = _learning_rate(self.config.optimizer, self.step, self.num_steps)
+            group["lr"] = learning_rate(self.config.optimizer, self.step, self.num_steps)
         self.module.train()
         losses = losses_of(self.module(tokens_BLD, pooled_BD), self.targets, wanted_BC, self.config.losses)
         self.optimizer.zero_grad(set_to_none=True)
@@ -186,22 +186,6 @@ class _Run:
             tokens_BLD = tokens_BLD + noise_D * torch.randn(tokens_BLD.shape, generator=self.random)
             pooled_BD = pooled_BD + noise_D * torch.randn(pooled_BD.shape, generator=self.random)
         return tokens_BLD, pooled_BD, wanted_BC
-
-
-def _adam(module: nn.Module, options: Optimizer) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay; biases and the gains of norms do not decay."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.lr, betas=options.betas, fused=True)
-
-
-def _learning_rate(options: Optimizer, step: int, num_steps: int) -> float:
-    rising = min(1.0, (step + 1) / (options.warmup_steps + 1))
-    falling = 0.5 * (1 + math.cos(math.pi * step / num_steps)) if options.schedule == "cosine" else 1.0
-    return options.lr * rising * falling
 
 
 def _check_unused(out: Path) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from soundsight.files import replace_file
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe
+from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.trainer import LOG_EVERY, Progress
 
 __all__ = ["build", "encode_all", "prepare_autoencoder", "train_autoencoder"]
@@ -109,15 +110,14 @@ def train_autoencoder(
     torch.manual_seed(seed)
     module = build(config, images_NCHW.shape[-1]).to(memory_format=torch.channels_last)
     options = config.optimizer
-    optimizer = torch.optim.AdamW(module.parameters(), lr=options.lr, betas=options.betas, fused=True)
+    optimizer = adam(list(module.parameters()), options)
     random = torch.Generator().manual_seed(seed)
     per_epoch = math.ceil(len(images_NCHW) / _BATCH)
     num_steps, step = config.epochs * per_epoch, 0
     for _ in range(config.epochs):
         for rows in torch.randperm(len(images_NCHW), generator=random).split(_BATCH):  # type: ignore[no-untyped-call]
             for group in optimizer.param_groups:
-                falling = 0.5 * (1 + math.cos(math.pi * step / num_steps)) if options.schedule == "cosine" else 1.0
-                group["lr"] = options.lr * falling
+                group["lr"] = learning_rate(options, step, num_steps)
             image_BCHW = images_NCHW[rows].float() / 127.5 - 1
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 posterior = module.encode(image_BCHW).latent_dist

@@ -31,8 +31,9 @@ from soundsight.training.backbone_recipe import BackboneRecipe
 from soundsight.training.data import stream
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
+from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.state import load_state, save_state
-from soundsight.training.trainer import LOG_EVERY, Progress, _adam, _learning_rate
+from soundsight.training.trainer import LOG_EVERY, Progress
 
 __all__ = ["Run", "load_pictures", "train_backbone"]
 
@@ -144,7 +145,7 @@ class Run:
             qk_norm="rms_norm",
         )
         parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        self.optimizer = _adam(parameters, self.config.optimizer)
+        self.optimizer = adam(parameters, self.config.optimizer)
         self.average = Average(self.module, self.config.ema)
         found = load_state(out / "state", self.module, self.average, {"transformer": self.optimizer})
         self.step: int = 0 if found is None else found["step"]
@@ -168,7 +169,7 @@ class Run:
     def advance(self) -> None:
         """One batch, one step of the optimiser."""
         for group in self.optimizer.param_groups:
-            group["lr"] = _learning_rate(self.config.optimizer, self.step, self.num_steps)
+            group["lr"] = learning_rate(self.config.optimizer, self.step, self.num_steps)
         self.module.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
             loss = self._loss(*self._batch())

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from soundsight.config import Optimizer, Recipe
+from soundsight.config import Recipe
 from soundsight.datasets.selection import num_labels
 from soundsight.errors import RecipeError
 from soundsight.training.average import Average
@@ -25,6 +25,7 @@ from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
 from soundsight.training.loading import load_calibration_data, load_training_data
 from soundsight.training.memory import keep_freed_memory
+from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
 from soundsight.training.system import build_system, check_calibration, check_phases
@@ -126,7 +127,7 @@ class _Run:
         if self.average is not None and follow is not None:
             follow(self.average.module)
         self.optimizers = {
-            phase: _adam(parameters, recipe.train.optimizer_of(phase))
+            phase: adam(parameters, recipe.train.optimizer_of(phase))
             for phase, parameters in self.frozen.trained(self.system).items()
         }
         saved = load_state(out / "state", self.module, self.average, self.optimizers) if resume else None
@@ -179,7 +180,7 @@ class _Run:
         for phase, optimizer in self.optimizers.items():
             options = self.config.optimizer_of(phase)
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(options, self.step, self.num_steps)
+                group["lr"] = learning_rate(options, self.step, self.num_steps)
             optimizer.zero_grad(set_to_none=True)
             # Accelerate's own mixed precision would be one for all trainings of a process.
             bf16 = self.config.precision == "bf16"
@@ -282,26 +283,6 @@ def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter])
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
-
-
-def _adam(parameters: list[nn.Parameter], options: Optimizer) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay, its update fused into one pass over the weights.
-
-    Biases and the gains of norms do not decay: they are scales, not weights of many inputs.
-    """
-    groups: list[dict[str, Any]] = [{"params": parameters}]
-    if options.weight_decay:
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1]},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-    return torch.optim.AdamW(groups, lr=options.lr, betas=options.betas, weight_decay=options.weight_decay, fused=True)
-
-
-def _learning_rate(options: Optimizer, step: int, num_steps: int) -> float:
-    rising = min(1.0, (step + 1) / (options.warmup_steps + 1))
-    falling = 0.5 * (1 + math.cos(math.pi * step / num_steps)) if options.schedule == "cosine" else 1.0
-    return options.lr * rising * falling
 
 
 def _accelerator(out: Path) -> Accelerator:

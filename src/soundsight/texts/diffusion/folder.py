@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soundsight.errors import ModelError
+from soundsight.foreign import line, quiet
 from soundsight.texts.diffusion.families import FAMILIES, KNOWN, Family
 from soundsight.texts.diffusion.weights import count_weights, find_weights, read_json
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Folder", "Part", "find", "line", "load_plain", "load_weights", "quiet", "read"]
+__all__ = ["Folder", "Part", "find", "load_plain", "load_weights", "read"]
 
 INDEX = "model_index.json"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -91,7 +90,7 @@ def find(source: str | Path, *, download: bool = False, revision: str | None = N
 
     options: dict[str, Any] = {"allow_patterns": list(_FETCHED), "ignore_patterns": list(_LEFT_OUT)}
     try:
-        with quiet():
+        with quiet("diffusers"):
             return Path(snapshot_download(name, revision=revision, local_files_only=not download, **options))
     except Exception as error:  # no network, no such name, no permission, no room: the hub's errors have no common kind
         about = f" ({KNOWN[name]})" if name in KNOWN else ""
@@ -193,7 +192,7 @@ def load_weights(folder: Folder, name: str, dtype: torch.dtype) -> Any:
     is_diffusers = name in folder.family.networks
     precision = {"torch_dtype": dtype} if is_diffusers else {"dtype": dtype}
     try:
-        with quiet():
+        with quiet("diffusers"):
             model, report = _class(part.class_name, is_diffusers=is_diffusers).from_pretrained(
                 part.folder,
                 variant=part.variant,
@@ -217,7 +216,7 @@ def load_plain(folder: Folder, name: str) -> Any:
     """
     part = folder.parts[name]
     try:
-        with quiet():
+        with quiet("diffusers"):
             found = _class(part.class_name, is_diffusers=name == "scheduler")
             return found.from_pretrained(part.folder, local_files_only=True)
     except Exception as error:  # as above
@@ -233,34 +232,3 @@ def _class(name: str, *, is_diffusers: bool) -> Any:
     import transformers
 
     return getattr(diffusers if is_diffusers else transformers, name)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the progress bars and reports of the libraries; what matters in them is told as an error."""
-    import diffusers
-    import transformers
-
-    loggers: tuple[Any, Any] = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [logging.get_verbosity() for logging in loggers]
-    shows_bar = loggers[1].is_progress_bar_enabled()
-    for logging in loggers:
-        logging.set_verbosity_error()
-    loggers[1].disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            # What one library tells another to do differently by its next release.
-            for category in (DeprecationWarning, FutureWarning):
-                warnings.simplefilter("ignore", category)
-            yield
-    finally:
-        for logging, level in zip(loggers, levels, strict=True):
-            logging.set_verbosity(level)
-        if shows_bar:
-            loggers[1].enable_progress_bar()
-
-
-def line(error: BaseException) -> str:
-    """What an error of somebody else says, on one line of bearable length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
