@@ -118,6 +118,48 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_numbers(place, whole):
     assert report(place, "cut")["tables"] == report(place, "whole")["tables"]
 
 
+@pytest.mark.slow
+def test_runs_of_an_earlier_report_are_not_trained_again(place, whole):
+    result = run(place, *SMALL, "--out", "other", "--earlier", "whole/report.json")
+    assert result.returncode == 0, result.stderr
+    assert not (place / "other" / "models").exists()
+    ours, theirs = report(place, "other"), report(place, "whole")
+    for key in ("tables", "runs", "figure8", "missing", "recipes", "claim"):
+        assert ours[key] == theirs[key], key
+    assert ours["earlier"] == [entry["name"] for entry in theirs["runs"]]
+    assert ours["command"].endswith("--quick --earlier whole/report.json")
+    # Pictures need the models; curves are numbers.
+    assert [path.name for path in (place / "other" / "figures").iterdir()] == ["figure8-one-to-one.png"]
+    assert "3 runs are read from an earlier report" in (place / "other" / "report.html").read_text()
+    # A report made of reports says as much as the first.
+    assert run(place, *SMALL, "--out", "third", "--earlier", "other/report.json").returncode == 0
+    assert report(place, "third")["tables"] == theirs["tables"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "args", "message"),
+    [
+        ({}, ["--set", "train.batch_size=64"], "was trained with another 'train.batch_size'"),
+        ({"quick": False}, [], "has quick False, not True"),
+        ({"evaluation": 1}, [], "has evaluation 1, not 2"),
+        ({"format_version": 99}, [], "has format_version 99, not 1"),
+        ({"paper": "another"}, [], "no report of 'aivae-2021'"),
+        ({"recipes": {}}, [], "does not say how archetype-one-to-one-random-s0 was trained"),
+        ({"runs": [{"name": "archetype-one-to-one-random-s0"}]}, [], "is damaged"),
+        ({"figure8": 3}, [], "is damaged"),
+    ],
+)
+def test_an_earlier_report_of_something_else_is_one_line(place, whole, tmp_path, change, args, message):
+    table = json.loads((whole / "report.json").read_text()) | change
+    (tmp_path / "report.json").write_text(json.dumps(table))
+    result = run(place, *SMALL, "--out", str(tmp_path / "out"), "--earlier", str(tmp_path / "report.json"), *args)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.fixture
 def inside(place, monkeypatch, tmp_path) -> Path:
     monkeypatch.setenv("SOUNDSIGHT_DATA", str(place / "data"))
@@ -140,6 +182,7 @@ def inside(place, monkeypatch, tmp_path) -> Path:
         (["aivae-2021", "--data", "nowhere"], "fsdd: no recordings in nowhere/fsdd"),
         (["aivae-2021", "--out", "taken"], "taken holds other files"),
         (["aivae-2021", "--out", "taken/file"], "cannot be written"),
+        (["aivae-2021", "--earlier", "nowhere.json"], "nowhere.json cannot be read"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing_behind(inside, capsys, args, message):

@@ -22,6 +22,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight reproduce aivae-2021",
         "soundsight reproduce aivae-2021 --only table5 --alpha 0.2",
         "soundsight reproduce aivae-2021 --finished-only",
+        "soundsight reproduce aivae-2021 --earlier docs/results/aivae-2021/report.json",
     )
 )
 def reproduce(
@@ -54,6 +55,12 @@ def reproduce(
     finished_only: Annotated[
         bool, typer.Option("--finished-only", help="Train nothing; report what is finished.")
     ] = False,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT", help="A report.json made before; its runs are taken as they are, and not trained again."
+        ),
+    ] = None,
     set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of every recipe.")] = [],  # noqa: B006
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
@@ -81,6 +88,7 @@ def reproduce(
                 quick=quick,
                 train=not finished_only,
                 settings=set_,
+                report=earlier,
                 root=data,
                 watch=watch,
             )

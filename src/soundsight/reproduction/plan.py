@@ -80,6 +80,11 @@ class Run:
         names = {"aivae": "AIVAE", "aivaegan": "AIVAEGAN", "archetype": "archetype (baseline)"}
         return names[self.system] + ("" if self.alpha is None else f" α = {self.alpha:g}")
 
+    @property
+    def kind(self) -> str:
+        """What it has in common with the runs of other α, splits and seeds."""
+        return f"{self.system}-{self.pairing}"
+
     def recipe(self, settings: Sequence[str] = ()) -> Recipe:
         """Its recipe, changed by ``KEY=VALUE`` settings of the user; those of the model do not touch the baseline.
 

@@ -8,7 +8,7 @@ import platform
 import time
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +20,7 @@ from soundsight.evaluation.page import how, page
 from soundsight.files import replace_file
 from soundsight.reproduction.finding import finding
 from soundsight.reproduction.folder import FORMAT_VERSION, PAPER, write_json
-from soundsight.reproduction.results import METRICS, Result, Row, rows
+from soundsight.reproduction.results import EVALUATION, METRICS, Result, Row, rows
 from soundsight.reproduction.zeroing import Curve
 
 __all__ = ["Figure", "Report", "write"]
@@ -55,6 +55,8 @@ class Report:
         curves: Figure 8, by the name of the run.
         figures: Pictures.
         missing: Names of runs that are not trained.
+        recipes: By system and pairing, what their trainings follow.
+        earlier: Names of runs that are read from an earlier report.
         trained: What training each run took: seconds, steps, date, machine.
         quick: A quick look and no result.
         command: What makes this again.
@@ -68,6 +70,8 @@ class Report:
     trained: dict[str, dict[str, Any]]
     quick: bool
     command: str
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: tuple[str, ...] = ()
 
     @property
     def tables(self) -> dict[str, list[Row]]:
@@ -94,6 +98,7 @@ class Report:
                     **{key: value for key, value in asdict(result.run).items() if key != "quick"},
                     "scores": result.scores,
                     "baselines": result.baselines,
+                    "error": result.error,
                     "training": self.trained.get(result.run.name, {}),
                 }
                 for result in self.results
@@ -101,6 +106,9 @@ class Report:
             "figure8": {name: asdict(curve) for name, curve in self.curves.items()},
             "figures": [{"name": f.name, "title": f.title, "description": f.description} for f in self.figures],
             "missing": list(self.missing),
+            "earlier": list(self.earlier),
+            "evaluation": EVALUATION,
+            "recipes": self.recipes,
             "command": self.command,
             "versions": _versions(),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -137,6 +145,11 @@ def render(report: Report) -> str:
         notes.append("A quick look: trained for moments. Nothing here is a result.")
     if report.missing:
         notes.append(f"{len(report.missing)} trainings are not finished; the tables are without them.")
+    if report.earlier:
+        notes.append(
+            f"{len(report.earlier)} runs are read from an earlier report, without their pictures: "
+            f"{', '.join(report.earlier)}."
+        )
     parts = [f'<p class="warn">{escape(note)}</p>\n' for note in notes]
     titles = {
         "table4": "Table 4: AIVAE, accuracy of the judge",

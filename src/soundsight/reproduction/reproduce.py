@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from soundsight.datasets.info import data_root
 from soundsight.errors import require
 from soundsight.folder import read_folder
 from soundsight.picture import encode
-from soundsight.reproduction import folder, pictures, plots, runner
+from soundsight.reproduction import earlier, folder, pictures, plots, runner
 from soundsight.reproduction.plan import PAIRINGS, Run, Selection, plan, select
 from soundsight.reproduction.report import Figure, Report, write
 from soundsight.reproduction.results import Result, rows
@@ -45,6 +45,7 @@ def reproduce(
     quick: bool = False,
     train: bool = True,
     settings: Sequence[str] = (),
+    report: Path | None = None,
     root: Path | None = None,
     watch: Watch = lambda what, done, total: None,
 ) -> list[Path]:
@@ -60,6 +61,7 @@ def reproduce(
         quick: A small but real version, in minutes.
         train: False reads what is finished and trains nothing.
         settings: ``KEY=VALUE`` changes of every recipe.
+        report: An earlier ``report.json``, whose runs are taken as they are where they are not finished in ``out``.
         root: Folder of the data sets.
         watch: Told how far it is.
 
@@ -86,36 +88,45 @@ def reproduce(
     works = [Work(run, out / "models" / run.name, tuple(settings)) for run in plan(selection)]
     for work in works:  # mistakes in settings, too, before anything is written
         check_options(work.run.recipe(work.settings).model)
+    known = earlier.read(report, [work.run for work in works], settings, quick=quick)
     folder.claim(out, quick=quick, settings=list(settings))
-    results, missing = _results(works, out, root, train, watch)
-    finished = [work for work in works if work.run.name not in missing]
+    results, missing = _results(works, known.results, out, root, train, watch)
+    finished = [work for work in works if runner.is_finished(work)]
+    read = [work.run for work in works if work not in finished and work.run.name in known.results]
     watch("figures", 1.0, 1.0)
-    curves = _curves(finished, selection, out, root)
-    report = Report(
+    curves = {run.name: known.curves[run.name] for run in read if run.name in known.curves}
+    curves |= _curves(finished, selection, out, root)
+    made = Report(
         items=selection.items,
         results=tuple(results),
         curves=curves,
         figures=tuple(_figures(finished, selection, results, curves, root)),
         missing=tuple(missing),
-        trained={work.run.name: _training(work) for work in finished},
+        trained={run.name: known.trained[run.name] for run in read} | {w.run.name: _training(w) for w in finished},
         quick=quick,
-        command=_command(out, only, alphas, pairings, num_seeds, speakers, quick, train, settings, data),
+        command=_command(out, only, alphas, pairings, num_seeds, speakers, quick, train, settings, report, data),
+        recipes={result.run.kind: earlier.recipe_of(result.run, settings) for result in results},
+        earlier=tuple(run.name for run in read),
     )
-    return write(report, out)
+    return write(made, out)
 
 
-def _results(works: Sequence[Work], out: Path, root: Path, train: bool, watch: Watch) -> tuple[list[Result], list[str]]:
-    """Scores of all runs, and the names of those that are not trained."""
+def _results(
+    works: Sequence[Work], known: Mapping[str, Result], out: Path, root: Path, train: bool, watch: Watch
+) -> tuple[list[Result], list[str]]:
+    """Scores of all runs, and the names of those that are neither trained nor known."""
     total, done = sum(work.cost for work in works), 0.0
     results, missing = [], []
     for number, work in enumerate(works, start=1):
         name, before = f"{number}/{len(works)} {work.run.name}", done
-        if train:
+        if train and work.run.name not in known:
             watch(name, done, total)
             runner.ensure(work, root, partial(_tell, watch, name, before, total))
         if runner.is_finished(work):
             watch(f"{name}: evaluation", before + work.training_cost, total)
             results.append(runner.evaluated(work, out / "evaluations" / f"{work.run.name}.json", root))
+        elif work.run.name in known:
+            results.append(known[work.run.name])
         else:
             missing.append(work.run.name)
         done += work.cost
@@ -163,7 +174,8 @@ def _figures(
             if pairing is None or work.run.pairing.startswith(pairing):
                 yield _sheet(item, work.run, draw(work.folder, _SEED, root))
     for pairing in selection.pairings:
-        chosen = {work.run.title: curves[work.run.name] for work in works if _is_curve(work.run, pairing, curves)}
+        runs = (result.run for result in results)
+        chosen = {run.title: curves[run.name] for run in runs if run.pairing == pairing and run.name in curves}
         if chosen:
             yield Figure(
                 f"figure8-{pairing}",
@@ -197,10 +209,6 @@ def _planes(results: Sequence[Result], selection: Selection) -> Iterator[Figure]
                 )
 
 
-def _is_curve(run: Run, pairing: str, curves: dict[str, Curve]) -> bool:
-    return run.pairing == pairing and run.name in curves
-
-
 def _sheet(item: str, run: Run, sheet_HWC: NDArray[np.uint8]) -> Figure:
     kind = "test recordings" if item in ("figure4", "figure7") else "training pairs, after the training"
     title = f"Figure {item[-1]}: {run.title}, {run.pairing}, {kind}"
@@ -227,6 +235,7 @@ def _command(
     quick: bool,
     train: bool,
     settings: Sequence[str],
+    report: Path | None,
     data: Path | None,
 ) -> str:
     """The command line that does the same."""
@@ -238,5 +247,6 @@ def _command(
     parts += [] if speakers else ["--no-speakers"]
     parts += ["--quick"] if quick else []
     parts += [] if train else ["--finished-only"]
+    parts += [] if report is None else ["--earlier", str(report)]
     parts += [] if data is None else ["--data", str(data)]
     return shlex.join(parts)

@@ -14,7 +14,7 @@ from soundsight.evaluation.networks import load_judge, load_pipeline
 from soundsight.folder import read_folder, resolve
 from soundsight.reproduction.folder import read_json, write_json
 from soundsight.reproduction.plan import Run
-from soundsight.reproduction.results import Result, result_of
+from soundsight.reproduction.results import EVALUATION, Result, result_of
 from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
 from soundsight.training.claim import check
 from soundsight.training.trainer import Progress, train
@@ -25,8 +25,6 @@ __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
 # Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
 DRAWS = {"many-to-one": 1, "one-to-one": 20, "one-to-one-scd": 4}
 _CURVE_DRAWS = 20
-_EVALUATION = 2
-"""Version of what is computed; one more for each change of a number that stays by its name."""
 # Relative cost of a step, and of an evaluation in steps of AIVAE; for the estimate of the time that is left.
 _COST = {"archetype": 0.3, "aivae": 1.0, "aivaegan": 3.5}
 _EVALUATION_COST = 60.0
@@ -150,7 +148,7 @@ def curve(work: Work, path: Path, root: Path, *, step: int) -> Curve:
 def _key(work: Work, **options: int) -> dict[str, Any]:
     """All that a number depends on but the data."""
     judges = {name: dict(read_folder(resolve(name)).weights) for name in ("lenet5", "alignment")}
-    return {"version": _EVALUATION, **options, "weights": dict(read_folder(work.folder).weights), "judges": judges}
+    return {"version": EVALUATION, **options, "weights": dict(read_folder(work.folder).weights), "judges": judges}
 
 
 def _fits(kept: Any, key: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
 from soundsight.folder import check_free
 
-__all__ = ["check", "claim"]
+__all__ = ["check", "claim", "first_difference"]
 
 
 def claim(out: Path, recipe: Recipe, resume: bool) -> None:
@@ -50,7 +50,7 @@ def check(out: Path, recipe: Recipe) -> None:
         theirs = parse_recipe(json.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
     except (OSError, ValueError, RecipeError) as error:
         raise RecipeError(f"{path} cannot be read: {error}; choose another --out") from error
-    if (key := _first_difference(_lengthened(theirs, recipe), ours)) is not None:
+    if (key := first_difference(_lengthened(theirs, recipe), ours)) is not None:
         what = f"'{key}'" if key else "recipe"
         raise RecipeError(f"{out} was trained with another {what}: resume with the same, or choose another --out")
 
@@ -67,12 +67,13 @@ def _lengthened(theirs: dict[str, Any], recipe: Recipe) -> dict[str, Any]:
 _FREE = {"train.save_every", "train.sample_every", "card"}
 
 
-def _first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
+def first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
+    """The first key in which two dumped recipes differ, of those that change the training; None if they do not."""
     if key in _FREE or theirs == ours:
         return None
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for name in sorted(theirs.keys() | ours.keys()):
-            found = _first_difference(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip("."))
+            found = first_difference(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip("."))
             if found is not None:
                 return found
         return None
