@@ -20,14 +20,16 @@ from soundsight._version import __version__
 if TYPE_CHECKING:
     from soundsight.alignment import Alignment
     from soundsight.audio import Clip
+    from soundsight.client import Client
     from soundsight.errors import SoundsightError
     from soundsight.pipeline import AudioToImage, Pictures
 
-__all__ = ["Alignment", "AudioToImage", "Clip", "Pictures", "SoundsightError", "__version__"]
+__all__ = ["Alignment", "AudioToImage", "Client", "Clip", "Pictures", "SoundsightError", "__version__"]
 
 _HOMES = {
     "Alignment": "soundsight.alignment",
     "AudioToImage": "soundsight.pipeline",
+    "Client": "soundsight.client",
     "Clip": "soundsight.audio",
     "Pictures": "soundsight.pipeline",
     "SoundsightError": "soundsight.errors",

@@ -10,22 +10,28 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from soundsight import noise, picture
 from soundsight.errors import SoundsightError
 
 if TYPE_CHECKING:
-    from soundsight.manifest import ModelFolder
+    from soundsight.manifest import ImageShape, ModelFolder
 
 __all__ = [
     "MAX_GUIDANCE",
+    "MAX_NUM_IMAGES",
     "MAX_STEPS",
     "MAX_VARIATION",
     "OF_BACKBONES",
     "Controls",
     "check",
+    "check_numbers",
     "check_whole",
     "inputs_of",
 ]
 
+MAX_NUM_IMAGES = 1000
+# Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
+_MAX_VALUES = 1 << 28
 MAX_GUIDANCE, MAX_STEPS, MAX_VARIATION = 20.0, 200, 2.0
 
 
@@ -121,6 +127,21 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= int(value) <= high:
         raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+
+
+def check_numbers(num_images: int, seed: int, size: int | None, shape: ImageShape) -> None:
+    """Refuse numbers that are out of range, and more pictures than fit into memory.
+
+    Raises:
+        SoundsightError: One is, or they are.
+    """
+    check_whole("num_images", num_images, 1, MAX_NUM_IMAGES)
+    check_whole("seed", seed, 0, noise.MAX_SEED)
+    if size is not None:
+        check_whole("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
+    side = int(size or max(shape.height, shape.width))
+    if int(num_images) * shape.channels * side**2 > _MAX_VALUES:
+        raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
 
 
 def _check_number(name: str, value: object, highest: float) -> None:

@@ -73,6 +73,19 @@ class Generator:
         rows = [slice(i, i + 1) for i in range(len(noise_BD))]
         return np.concatenate([self._run("image", features_BFN[row], noise_BD[row], controls) for row in rows])
 
+    def together(
+        self,
+        features_BFN: NDArray[np.float32],
+        noise_BD: NDArray[np.float32],
+        controls: Mapping[str, NDArray[np.float32]] = _NO_CONTROLS,
+    ) -> NDArray[np.float32]:
+        """As calling, in one run of the network: a little faster, and on some processors another last bit.
+
+        Raises:
+            ModelError: The network does not fit these inputs or does not return pictures.
+        """
+        return self._run("image", features_BFN, noise_BD, controls)
+
     def listen(
         self, features_BFN: NDArray[np.float32], answer: Literal["heard", "painted"] = "heard"
     ) -> NDArray[np.float32]:
@@ -120,23 +133,23 @@ class Generator:
     def _run(
         self,
         output: str,
-        features_1FN: NDArray[np.float32],
-        noise_1D: NDArray[np.float32],
+        features_BFN: NDArray[np.float32],
+        noise_BD: NDArray[np.float32],
         controls: Mapping[str, NDArray[np.float32]],
     ) -> NDArray[np.float32]:
-        feeds = {"features": features_1FN, **controls}
+        feeds = {"features": features_BFN, **controls}
         if self.folder.latent_size:
-            feeds["noise"] = noise_1D
+            feeds["noise"] = noise_BD
         try:
             found: NDArray[np.float32] = self._session.run([output], feeds)[0]
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ModelError(f"{self.folder.path}: {WEIGHTS} cannot be run ({_first_line(error)})") from error
         shape, num_labels = self.folder.image, len(self.folder.labels or ())
         expected = {
-            "image": (1, shape.channels, shape.height, shape.width),
-            "heard": (1, num_labels + 1),
-            "painted": (1, num_labels),
-            "end": (1, self.folder.latent_size),
+            "image": (len(features_BFN), shape.channels, shape.height, shape.width),
+            "heard": (len(features_BFN), num_labels + 1),
+            "painted": (len(features_BFN), num_labels),
+            "end": (len(features_BFN), self.folder.latent_size),
         }[output]
         if found.shape != expected:
             raise ModelError(f"{self.folder.path}: {WEIGHTS} returned {found.shape}, not what its config.json says")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ DOCUMENTS = [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs
 
 # What takes more than one process to check has its own function; the rest is run as it stands.
 TRAINING = ("train", "evaluate", "export", "datasets")
+ELSEWHERE = (*TRAINING, "serve")
+ADDRESS = "http://127.0.0.1:8000"
 
 
 def blocks(language: str, text: str) -> list[str]:
@@ -67,11 +71,11 @@ def soundsight(words: list[str]) -> list[str]:
 def test_the_reader_finds_what_is_promised_first() -> None:
     assert ALL[0] == ["make", "demo"]
     core = {"generate", "morph", "rank", "models"}
-    assert {words[1] for words in SHOWN} == core | {"datasets", "train", "evaluate", "export"}
-    assert {words[0] for words in ALL} == {"make", "pip", "soundsight"}
+    assert {words[1] for words in SHOWN} == core | {"serve", "datasets", "train", "evaluate", "export"}
+    assert {words[0] for words in ALL} == {"make", "pip", "soundsight", "curl"}
 
 
-@pytest.mark.parametrize("words", [w for w in SHOWN if w[1] not in TRAINING and "runs/first" not in w], ids=shlex.join)
+@pytest.mark.parametrize("words", [w for w in SHOWN if w[1] not in ELSEWHERE and "runs/first" not in w], ids=shlex.join)
 def test_a_command_of_the_core_runs(words: list[str], folder: Path) -> None:
     done = run(soundsight(words), folder)
     assert done.stdout.strip()
@@ -82,9 +86,35 @@ def test_a_command_of_the_core_runs(words: list[str], folder: Path) -> None:
         assert all(picture.read_bytes().startswith((b"\x89PNG", b"GIF89a")) for picture in pictures)
 
 
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """The README's server, at a port that is free."""
+    command = [*soundsight(["soundsight", "serve"]), "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        said = server.stderr.readline()
+        yield said.split()[2]
+        server.terminate()
+
+
+def test_the_server_answers_what_is_shown(address: str, folder: Path) -> None:
+    shown = [words for words in ALL if words[0] == "curl"]
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    sheet, lines = (run([word.replace(ADDRESS, address) for word in [*words, "-sS"]], folder) for words in shown)
+    assert (folder / "seven-sheet.png").read_bytes().startswith(b"\x89PNG"), sheet
+    assert [json.loads(line)["type"] for line in lines.stdout.splitlines()] == ["sound", "image", "image", "end"]
+
+
+def test_the_client_runs_as_shown(address: str, folder: Path) -> None:
+    _, client = blocks("python", README.read_text(encoding="utf-8"))
+    run([sys.executable, "-c", client.replace(ADDRESS, address)], folder)
+    assert all((folder / f"seven-{i}.png").read_bytes().startswith(b"\x89PNG") for i in range(4))
+
+
 def test_the_python_runs(folder: Path) -> None:
-    for block in blocks("python", README.read_text(encoding="utf-8")):
-        assert run([sys.executable, "-c", block], folder).stdout.strip() == "(4, 28, 28, 1)"
+    block, _ = blocks("python", README.read_text(encoding="utf-8"))
+    assert run([sys.executable, "-c", block], folder).stdout.strip() == "(4, 28, 28, 1)"
     assert (folder / "seven.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -22,7 +22,7 @@ SOURCE = REPOSITORY / "src" / "soundsight"
 FLOORS = (
     {"_version", "errors"},
     {"registry", "files", "manifest", "noise", "photo", "picture", "runtime"},
-    {"folder", "config", "film", "foreign"},
+    {"client", "folder", "config", "film", "foreign"},
     {"audio"},
     {"features", "datasets"},
     {"conditioning", "losses", "metrics"},
@@ -31,7 +31,7 @@ FLOORS = (
     {"export"},
     {"blending", "controls", "generator", "hearing", "result"},
     {"alignment", "pipeline"},
-    {"batch"},
+    {"batch", "server"},
     {"evaluation"},
     {"reproduction"},
     {"cli"},

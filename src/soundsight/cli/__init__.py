@@ -53,6 +53,7 @@ COMMANDS = {
     "generate": "Turn sounds into pictures.",
     "morph": "Make a film from one sound to another.",
     "rank": "Order pictures by how well they fit a sound.",
+    "serve": "Open a page where one speaks and sees, and a REST API beside it.",
     "train": "Train a system from a recipe.",
     "evaluate": "Measure a model and write a report.",
     "reproduce": "Run what a paper's tables and figures need, and write them with the published numbers beside ours.",

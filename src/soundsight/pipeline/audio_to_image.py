@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import noise, picture
+from soundsight import picture
 from soundsight.blending import shares_of, turn
-from soundsight.controls import Controls, check_whole, inputs_of
+from soundsight.controls import MAX_NUM_IMAGES, Controls, check_numbers, check_whole, inputs_of
 from soundsight.controls import check as check_controls
-from soundsight.errors import ModelError, SoundsightError
+from soundsight.errors import ModelError
 from soundsight.folder import read_folder, resolve
 from soundsight.generator import Generator
 from soundsight.hearing import Audio, Hearing, sound_name, stem_of
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
     from soundsight.encoders import Encoder
 
 __all__ = ["MAX_NUM_IMAGES", "Audio", "AudioToImage", "Controls", "Heard", "Pictures"]
-
-MAX_NUM_IMAGES = 1000
-# Bytes of the pictures of one sound: 1,000 of 28 by 28 scaled to 512 pixels just fit.
-MAX_VALUES = 1 << 28
 
 
 class AudioToImage(Hearing):
@@ -196,16 +192,16 @@ class AudioToImage(Hearing):
             ModelError: The features do not fit the network.
             SoundsightError: A number is out of range.
         """
-        self._check_numbers(num_images, seed, size)
+        self.check_numbers(num_images, seed, size)
         self.check(controls)
-        noise_MD = self._styles.draw(seed, num_images, controls)
+        noise_MD = self.draw_noise(seed, num_images, controls)
         inputs = inputs_of(controls)
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
         for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
             repeated = np.broadcast_to(features_FN, (int(num_images), *features_FN.shape))
             images = self._scale(self.generator(repeated, noise_MD, inputs), size)
-            results.append(Pictures(images, int(seed), self.folder.name, name, heard=self._listen(features_FN)))
+            results.append(Pictures(images, int(seed), self.folder.name, name, heard=self.recognise(features_FN)))
         return results
 
     def mix(
@@ -237,11 +233,11 @@ class AudioToImage(Hearing):
             As for calling; SoundsightError also for weights that are negative, not finite, all 0 or not as many.
         """
         shares = shares_of(weights, len(sounds))
-        self._check_numbers(num_images, seed, size)
+        self.check_numbers(num_images, seed, size)
         self.check(controls)
         features_SFN = np.concatenate([self.extract(self.hear(sound)) for sound in sounds])
         features_1FN, blend = self._blend(features_SFN, shares)
-        noise_MD = self._styles.draw(seed, num_images, controls)
+        noise_MD = self.draw_noise(seed, num_images, controls)
         repeated = np.broadcast_to(features_1FN, (int(num_images), *features_1FN.shape[1:]))
         images = self._scale(self.generator(repeated, noise_MD, {**inputs_of(controls), **blend}), size)
         names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
@@ -277,10 +273,10 @@ class AudioToImage(Hearing):
             As for calling.
         """
         check_whole("num_frames", num_frames, 2, MAX_NUM_IMAGES)
-        self._check_numbers(num_frames, seed, size)
+        self.check_numbers(num_frames, seed, size)
         self.check(controls)
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
-        ends_2D = self._styles.draw(seed, 2, controls)
+        ends_2D = self.draw_noise(seed, 2, controls)
         inputs, frames = inputs_of(controls), []
         for place in np.linspace(0, 1, int(num_frames)):
             features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
@@ -313,24 +309,23 @@ class AudioToImage(Hearing):
             AudioError: The sound cannot be read or used.
             ModelError: The network failed.
         """
-        return self._listen(self.extract(self.hear(sound))[0])
+        return self.recognise(self.extract(self.hear(sound))[0])
 
-    def _listen(self, features_FN: NDArray[np.float32]) -> Heard | None:
+    def recognise(self, features_FN: NDArray[np.float32]) -> Heard | None:
+        """What the model takes features for; None where it does not say."""
         if not self.listens:
             return None
         *labels_L, outlier = self.generator.listen(features_FN[None])[0].tolist()
         best = int(np.argmax(labels_L))
         return Heard((self.folder.labels or ())[best], labels_L[best], outlier)
 
-    def _check_numbers(self, num_images: int, seed: int, size: int | None) -> None:
-        check_whole("num_images", num_images, 1, MAX_NUM_IMAGES)
-        check_whole("seed", seed, 0, noise.MAX_SEED)
-        if size is not None:
-            check_whole("size", size, picture.MIN_SIZE, picture.MAX_SIZE)
-        shape = self.folder.image
-        side = int(size or max(shape.height, shape.width))
-        if int(num_images) * shape.channels * side**2 > MAX_VALUES:
-            raise SoundsightError(f"{num_images} pictures of {side} pixels at once need too much memory; ask for fewer")
+    def draw_noise(self, seed: int, num_images: int, controls: Controls) -> NDArray[np.float32]:
+        """The noise (num_images, D) that pictures of a seed are painted from, with their variation and style."""
+        return self._styles.draw(seed, num_images, controls)
+
+    def check_numbers(self, num_images: int, seed: int, size: int | None) -> None:
+        """As ``controls.check_numbers``, for pictures of this model."""
+        check_numbers(num_images, seed, size, self.folder.image)
 
     def _scale(self, images_MCHW: NDArray[np.float32], size: int | None) -> NDArray[np.uint8]:
         """(M, H, W, C) uint8 at the size wanted."""

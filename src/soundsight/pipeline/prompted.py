@@ -118,7 +118,7 @@ class Prompted(AudioToImage):
         Yields:
             The pictures.
         """
-        self._check_numbers(num_images, seed, size)
+        self.check_numbers(num_images, seed, size)
         self.check(controls)
         clip = self._decode(sound)
         yield self._paint(self._say(clip), [clip], name or sound_name(sound), "", num_images, seed, size, controls)
@@ -151,7 +151,7 @@ class Prompted(AudioToImage):
         from soundsight.backbones.layers import mix
 
         shares = shares_of(weights, len(sounds))
-        self._check_numbers(num_images, seed, size)
+        self.check_numbers(num_images, seed, size)
         self.check(controls)
         clips = [self._decode(sound) for sound in sounds]
         said = mix([self._say(clip) for clip in clips], [float(weight) for weight in weights])

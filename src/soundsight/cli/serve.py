@@ -1,0 +1,87 @@
+"""``soundsight serve``: a page where one speaks and sees, and a REST API."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from soundsight.cli import complete_generators, examples, say
+from soundsight.errors import require
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(
+    epilog=examples(
+        "soundsight serve",
+        "soundsight serve --port 9000 --model runs/mine",
+        "SOUNDSIGHT_TOKEN=secret soundsight serve --host 0.0.0.0 --workers 4",
+    )
+)
+def serve(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="0.0.0.0 lets other machines in; by default this one alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            envvar="SOUNDSIGHT_TOKEN",
+            help="What callers must know; better in the variable SOUNDSIGHT_TOKEN, as command lines can be seen.",
+        ),
+    ] = None,
+    origin: Annotated[
+        list[str], typer.Option(metavar="URL", help="Another page that may call, as https://example.org; repeatable.")
+    ] = [],  # noqa: B006
+    model: Annotated[
+        list[str],
+        typer.Option(
+            metavar="MODEL",
+            autocompletion=complete_generators,
+            help="Name or folder of a model to serve, the first by default; repeatable; by default all of the package.",
+        ),
+    ] = [],  # noqa: B006
+    workers: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Processes that share the work.")] = 1,
+    max_upload: Annotated[float, typer.Option(metavar="MB", help="Most megabytes of a sound.")] = 16.0,
+    max_seconds: Annotated[float, typer.Option(metavar="S", help="Longest sound, decoded.")] = 60.0,
+    max_images: Annotated[int, typer.Option(metavar="N", help="Most pictures of a sound.")] = 64,
+    queue: Annotated[
+        int, typer.Option(metavar="N", help="Requests that may wait; others are told to come back.")
+    ] = 128,
+    deadline: Annotated[float, typer.Option(metavar="S", help="Seconds after which a request is given up.")] = 10.0,
+    rate: Annotated[
+        int | None, typer.Option(metavar="N", help="Requests a minute of one address; by default any number.")
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Most pictures in one call of the network.")] = 16,
+    window: Annotated[float, typer.Option(metavar="MS", help="How long a request waits for others to join it.")] = 0.0,
+) -> None:
+    """Open a page where one speaks and sees, and a REST API beside it.
+
+    Nothing is fetched from elsewhere, kept or logged. Other machines reach it only with --host; use --token then, and
+    a proxy with HTTPS in front, as browsers give a microphone to secure pages alone.
+    """
+    require("fastapi", "serve", "the server")
+    require("uvicorn", "serve", "the server")
+    from soundsight.server.run import run
+    from soundsight.server.settings import Settings
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    settings = Settings(
+        host=host,
+        token=token,
+        origins=tuple(each.rstrip("/") for each in origin),
+        models=tuple(model),
+        max_upload_bytes=round(max_upload * 1e6),
+        max_duration_s=max_seconds,
+        max_images=max_images,
+        queue_size=queue,
+        deadline_s=deadline,
+        rate_per_minute=rate,
+        threads=max(1, cores // workers),
+        max_rows=batch,
+        window_s=window / 1000,
+    )
+    run(settings, port, workers, say)

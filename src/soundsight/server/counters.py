@@ -1,0 +1,70 @@
+"""What ``GET /metrics`` counts: requests, times, pictures, the queue. Nothing of what was sent."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from soundsight.server.engine import Engine
+
+__all__ = ["MEDIA_TYPE", "Counters"]
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Counters:
+    """The counters of one server; of all its workers where these share a folder."""
+
+    def __init__(self) -> None:
+        self._registry = own = CollectorRegistry()
+        self._requests = Counter(
+            "soundsight_requests", "Requests answered.", ["route", "status"], registry=own, namespace=""
+        )
+        self._seconds = Histogram(
+            "soundsight_request_seconds",
+            "From a request's head to its answer's end.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._images = Counter("soundsight_images", "Pictures painted.", registry=own)
+        self._rows = Histogram(
+            "soundsight_images_per_call",
+            "Pictures in a call of the network.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=own,
+        )
+        self._waiting = Gauge("soundsight_waiting", "Requests that wait.", registry=own, multiprocess_mode="livesum")
+        self._active = Gauge("soundsight_active", "Requests worked on.", registry=own, multiprocess_mode="livesum")
+
+    def watch(self, engine: Engine) -> None:
+        """Read the queue's length when it is asked for; workers write it down at each request."""
+        self._engine = engine
+        if _SHARED not in os.environ:
+            self._waiting.set_function(lambda: engine.num_waiting)
+            self._active.set_function(lambda: engine.num_active)
+
+    def painted(self, num_images: int) -> None:
+        """A call of the network is done."""
+        self._images.inc(num_images)
+        self._rows.observe(num_images)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request is answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        if _SHARED in os.environ:
+            self._waiting.set(self._engine.num_waiting)
+            self._active.set(self._engine.num_active)
+
+    def page(self) -> bytes:
+        """All of it, in the text format of Prometheus."""
+        if _SHARED not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)

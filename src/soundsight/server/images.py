@@ -1,0 +1,156 @@
+"""``POST /v1/images``, ``/v1/morphs`` and ``/v1/embeddings``: a sound in, an answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NoReturn
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import StreamingResponse
+
+from soundsight.server import schemas
+from soundsight.server.jobs import EmbeddingJob, Events, ImagesJob, MorphJob
+from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, parse
+from soundsight.server.problems import Problem
+from soundsight.server.serving import Serving
+from soundsight.server.uploads import Upload, read_form, read_sound
+
+__all__ = ["router"]
+
+router = APIRouter()
+_TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "zip": "application/zip",
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+}
+
+
+@router.post("/v1/images", **schemas.IMAGES, tags=["pictures"], operation_id="images")
+async def images(request: Request) -> Response:
+    """Pictures of a sound."""
+    serving: Serving = request.app.state.serving
+    with serving.budget.share() as share:
+        upload = await read_sound(request, serving.settings.max_upload_bytes, share)
+        return await _images(request, upload)
+
+
+async def _images(request: Request, upload: Upload) -> Response:
+    serving: Serving = request.app.state.serving
+    options = parse(ImageOptions, upload.options)
+    if options.num_images > serving.settings.max_images:
+        most = serving.settings.max_images
+        told = f"at most {most}"
+        raise Problem(422, f"num_images: {told}", errors=[{"field": "num_images", "detail": told}])
+    pipe = serving.pipe(options.model)
+    pipe.check(options.controls)
+    job = ImagesJob(
+        Events(asyncio.get_running_loop()),
+        serving.deadline,
+        serving.settings.max_duration_s,
+        pipe,
+        upload.sounds["file"],
+        options,
+    )
+    headers = {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
+    return await _answer(request, job, options.format, headers)
+
+
+@router.post("/v1/morphs", **schemas.MORPHS, tags=["pictures"], operation_id="morphs")
+async def morphs(request: Request) -> Response:
+    """Pictures on the way from one sound to another."""
+    serving: Serving = request.app.state.serving
+    with serving.budget.share() as share:
+        upload = await read_form(request, serving.settings.max_upload_bytes, share, ("first", "second"))
+        return await _morphs(request, upload)
+
+
+async def _morphs(request: Request, upload: Upload) -> Response:
+    serving: Serving = request.app.state.serving
+    options = parse(MorphOptions, upload.options)
+    pipe = serving.pipe(options.model)
+    pipe.check(options.controls)
+    job = MorphJob(
+        Events(asyncio.get_running_loop()),
+        serving.deadline,
+        serving.settings.max_duration_s,
+        pipe,
+        upload.sounds["first"],
+        upload.sounds["second"],
+        options,
+    )
+    headers = {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
+    return await _answer(request, job, options.format, headers)
+
+
+@router.post("/v1/embeddings", **schemas.EMBEDDINGS, tags=["embeddings"], operation_id="embeddings")
+async def embeddings(request: Request) -> Response:
+    """Where a sound lies in the space that sounds and pictures share."""
+    serving: Serving = request.app.state.serving
+    with serving.budget.share() as share:
+        upload = await read_sound(request, serving.settings.max_upload_bytes, share)
+        parse(EmbeddingOptions, upload.options)
+        job = EmbeddingJob(
+            Events(asyncio.get_running_loop()),
+            serving.deadline,
+            serving.settings.max_duration_s,
+            serving.alignment,
+            upload.sounds["file"],
+        )
+        return await _answer(request, job, "json", {})
+
+
+async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]) -> Response:
+    """Let a job be done, and give up on it when the client has left."""
+    serving: Serving = request.app.state.serving
+    serving.engine.submit(job)
+    gone = asyncio.ensure_future(_until_gone(request, job))
+    try:
+        said = await job.events.next()
+        if isinstance(said, Problem):
+            _refuse(said)
+        if form != "ndjson":
+            if isinstance(job, ImagesJob) and job.heard[0] is not None:
+                headers["X-Heard"] = _plain(job.heard[0].label)
+            return Response(said, media_type=_TYPES[form], headers=headers)
+    except BaseException:
+        job.is_cancelled = True
+        raise
+    finally:
+        gone.cancel()
+    return StreamingResponse(_lines(job, said), media_type=_TYPES[form], headers=headers)
+
+
+def _refuse(problem: Problem) -> NoReturn:
+    raise problem
+
+
+async def _until_gone(request: Request, job: Any) -> None:
+    """Give up on a job when the connection is closed; the body has been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    job.is_cancelled = True
+    job.events.say(Problem(499, "the client has left", title="Client closed the request"))
+
+
+async def _lines(job: Any, said: bytes | Problem | None) -> AsyncIterator[bytes]:
+    """What a job says, line by line; a problem in the middle is the last line."""
+    try:
+        while said is not None:
+            if isinstance(said, Problem):
+                yield schemas.line(said.to_json() | {"type": "problem"})
+                return
+            yield said
+            said = await job.events.next()
+    finally:
+        job.is_cancelled = True
+
+
+def _plain(text: str) -> str:
+    """A name as a header can carry it: what is not plain ASCII is escaped as in JSON."""
+    return json.dumps(text)[1:-1]

@@ -1,0 +1,335 @@
+"""What requests want of the engine: pictures of a sound, a morph, an embedding."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+import zipfile
+from base64 import b64encode
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight import audio, film, picture
+from soundsight.alignment import Alignment
+from soundsight.audio import Clip
+from soundsight.controls import Controls, inputs_of
+from soundsight.hearing import Hearing
+from soundsight.pipeline import AudioToImage
+from soundsight.result import Heard
+from soundsight.server.engine import Row
+from soundsight.server.options import ImageOptions, MorphOptions
+from soundsight.server.problems import Problem
+
+__all__ = ["EmbeddingJob", "Events", "ImagesJob", "MorphJob", "PictureJob"]
+
+Float32 = NDArray[np.float32]
+UInt8 = NDArray[np.uint8]
+
+MAX_PIXELS = 1 << 24
+"""Of all pictures of a request: one of 4096 by 4096, or 64 of 512 by 512."""
+_MAX_PICTURES = 512
+_NUM_PEAKS = 200
+_FILM_PER_S = 12.0
+
+
+class Events:
+    """What a job says, in the order said, from the engine's threads to the event loop.
+
+    Args:
+        loop: Where it is listened to.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: asyncio.Queue[bytes | Problem | None] = asyncio.Queue()
+
+    def say(self, what: bytes | Problem | None) -> None:
+        """Bytes of an answer, a problem that ends it, or None for its end."""
+        try:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, what)
+        except RuntimeError:  # the loop has ended, and with it whoever listened
+            return
+
+    async def next(self) -> bytes | Problem | None:
+        """The next thing said."""
+        return await self._queue.get()
+
+
+@dataclass(eq=False)
+class _Job:
+    """What all jobs have in common."""
+
+    events: Events
+    deadline: float
+    max_duration_s: float
+    is_cancelled: bool = field(default=False, init=False)
+    began: float = field(default_factory=time.monotonic, init=False)
+
+    def begin(self) -> list[Row]:
+        """Do all of it; for jobs whose pictures are painted one after the other."""
+        return []
+
+    def take(self, row: Row, image_CHW: Float32) -> None:
+        """Nothing was asked to be painted."""
+        raise AssertionError
+
+    def finish(self) -> None:
+        """Say that it is done."""
+        self.events.say(None)
+
+    def fail(self, problem: Problem) -> None:
+        """Say what is wrong."""
+        self.events.say(problem)
+
+    def decode(self, sound: bytes | Clip, hearing: Hearing) -> Clip:
+        """A sound as a clip at the model's rate; decoding stops at the limit."""
+        if isinstance(sound, Clip):
+            return sound
+        return audio.decode(sound, sample_rate_hz=hearing.sample_rate_hz, max_duration_s=self.max_duration_s)
+
+
+@dataclass(eq=False)
+class PictureJob(_Job):
+    """Pictures of one sound; what becomes of them is for those derived from it."""
+
+    pipe: AudioToImage
+    sound: bytes | Clip
+    options: ImageOptions
+    clips: list[Clip] = field(default_factory=list, init=False)
+    heard: list[Heard | None] = field(default_factory=list, init=False)
+
+    def begin(self) -> list[Row]:
+        """Hear, and say what is to be painted."""
+        asked = Controls(**self.options.controls)  # type: ignore[typeddict-item]
+        clip = self.decode(self.sound, self.pipe)
+        self.clips = self.pipe.hear(clip, split=self.options.split)
+        num = self.options.num_images
+        if len(self.clips) * num > _MAX_PICTURES:
+            raise Problem(
+                422,
+                f"{len(self.clips)} parts with {num} pictures each; at most {_MAX_PICTURES} pictures are made at once",
+            )
+        _check_pixels(self.pipe, len(self.clips) * num, self.options.size)
+        noise_MD = self.pipe.draw_noise(self.options.seed, num, asked)
+        inputs, key = inputs_of(asked), _key(self.options.controls)
+        features_BFN = self.pipe.extract(self.clips)
+        rows = []
+        for part, (clip, features_FN) in enumerate(zip(self.clips, features_BFN, strict=True)):
+            heard = self.pipe.recognise(features_FN)
+            self.heard.append(heard)
+            self.on_sound(part, clip, features_FN, heard)
+            rows += [
+                Row(self.pipe.generator, features_FN, noise_MD[index], inputs, key, part, index) for index in range(num)
+            ]
+        return rows
+
+    def take(self, row: Row, image_CHW: Float32) -> None:
+        """A picture at the size that is asked for."""
+        size = self.options.size
+        self.on_image(
+            row.part, row.index, picture.to_uint8(image_CHW if size is None else picture.resize(image_CHW, size))
+        )
+
+    def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
+        """A part of the sound was heard."""
+
+    def on_image(self, part: int, index: int, image_HWC: UInt8) -> None:
+        """A picture was made."""
+        raise NotImplementedError
+
+    def metadata(self, part: int, index: int) -> dict[str, str | int]:
+        """Where a picture comes from; the name of the sound is its sender's own business."""
+        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": self.options.seed, "index": index}
+        return origin | ({"part": part + 1} if len(self.clips) > 1 else {})
+
+
+@dataclass(eq=False)
+class ImagesJob(PictureJob):
+    """``POST /v1/images`` in any format."""
+
+    images: list[tuple[int, int, UInt8]] = field(default_factory=list, init=False)
+    sounds: list[dict[str, Any]] = field(default_factory=list, init=False)
+
+    def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
+        """Tell what was heard, as it is heard or with the pictures."""
+        if self.options.format not in ("json", "ndjson"):
+            return
+        facts = {"part": part, "num_parts": len(self.clips), **_sound_facts(clip, features_FN, heard)}
+        if self.options.format == "json":
+            self.sounds.append(facts)
+        else:
+            self.events.say(_line({"type": "sound", **facts}))
+
+    def on_image(self, part: int, index: int, image_HWC: UInt8) -> None:
+        """Send a picture, or keep it for the whole."""
+        if self.options.format == "ndjson":
+            self.events.say(_line({"type": "image", **self._facts(part, index, image_HWC)}))
+        else:
+            self.images.append((part, index, image_HWC))
+
+    def _facts(self, part: int, index: int, image_HWC: UInt8) -> dict[str, Any]:
+        return _picture_facts(part, index, image_HWC, self.metadata(part, index))
+
+    def finish(self) -> None:
+        """The end of the lines, or the whole answer."""
+        self.images.sort(key=lambda image: image[:2])
+        num = len(self.clips) * self.options.num_images
+        if self.options.format == "ndjson":
+            self.events.say(
+                _line({"type": "end", "num_images": num, "seconds": round(time.monotonic() - self.began, 4)})
+            )
+        elif self.options.format == "json":
+            whole = {
+                "model": self.pipe.folder.name,
+                "seed": _whole_number(self.options.seed),
+                "sounds": self.sounds,
+                "images": [self._facts(*image) for image in self.images],
+            }
+            self.events.say(json.dumps(whole).encode())
+        elif self.options.format == "zip":
+            names = [f"picture_{i}.png" for i in range(num)]
+            if len(self.clips) > 1:
+                names = [f"picture-{part + 1}_{index}.png" for part, index, _ in self.images]
+            self.events.say(_zip(names, [self._encoded(*image) for image in self.images]))
+        else:
+            self.events.say(self._sheet())
+        super().finish()
+
+    def _encoded(self, part: int, index: int, image_HWC: UInt8) -> bytes:
+        return picture.encode(image_HWC, "png", self.metadata(part, index))
+
+    def _sheet(self) -> bytes:
+        suffix: picture.Format = {"jpeg": "jpg", "webp": "webp"}.get(self.options.format, "png")  # type: ignore[assignment]
+        if len(self.images) == 1:
+            return picture.encode(self.images[0][2], suffix, self.metadata(0, 0))
+        rows: list[list[UInt8]] = [[] for _ in self.clips]
+        for part, _, image_HWC in self.images:
+            rows[part].append(image_HWC)
+        height, width = rows[0][0].shape[:2]
+        picture.grid_shape(len(rows), len(rows[0]), height, width, suffix)
+        return picture.encode(picture.grid(rows), suffix, self.metadata(0, 0))
+
+
+@dataclass(eq=False)
+class MorphJob(_Job):
+    """``POST /v1/morphs``: pictures from one sound to another, made in one go."""
+
+    pipe: AudioToImage
+    first: bytes
+    second: bytes
+    options: MorphOptions
+
+    def begin(self) -> list[Row]:
+        """Make all frames."""
+        options = self.options
+        _check_pixels(self.pipe, options.num_frames, options.size)
+        first, second = (self.decode(sound, self.pipe) for sound in (self.first, self.second))
+        asked = Controls(**options.controls)  # type: ignore[typeddict-item]
+        made = self.pipe.morph(first, second, options.num_frames, options.seed, options.size, **asked)
+        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": options.seed}
+        if options.format == "gif":
+            self.events.say(film.encode_gif(made.array, _FILM_PER_S, origin))
+        elif options.format == "zip":
+            names = [f"frame_{i:02}.png" for i in range(len(made))]
+            self.events.say(
+                _zip(names, [picture.encode(image, "png", origin | {"index": i}) for i, image in enumerate(made.array)])
+            )
+        else:
+            for i, image_HWC in enumerate(made.array):
+                facts = _picture_facts(0, i, image_HWC, origin | {"index": i})
+                place = round(i / (len(made) - 1), 6)
+                self.events.say(_line({"type": "image", **facts, "place": place}))
+            self.events.say(
+                _line({"type": "end", "num_images": len(made), "seconds": round(time.monotonic() - self.began, 4)})
+            )
+        return []
+
+
+@dataclass(eq=False)
+class EmbeddingJob(_Job):
+    """``POST /v1/embeddings``: where a sound lies in the space that sounds and pictures share."""
+
+    alignment: Callable[[], Alignment]
+    sound: bytes
+
+    def begin(self) -> list[Row]:
+        """Hear and embed."""
+        space = self.alignment()
+        place_1D = space.embed_sounds(space.extract(space.hear(self.decode(self.sound, space))))
+        told = {"model": space.folder.name, "size": place_1D.shape[1], "embedding": place_1D[0].tolist()}
+        self.events.say(json.dumps(told).encode())
+        return []
+
+
+def _check_pixels(pipe: AudioToImage, num_images: int, size: int | None) -> None:
+    shape = pipe.folder.image
+    longest = max(shape.height, shape.width)
+    pixels = shape.height * shape.width * ((size or longest) / longest) ** 2
+    if num_images * pixels > MAX_PIXELS:
+        raise Problem(
+            422,
+            f"{num_images} pictures of {size or longest} pixels are too many at once; ask for fewer or smaller ones",
+        )
+
+
+def _key(controls: Mapping[str, float]) -> Hashable:
+    """What rows must have in common to be painted in one call; the variation is in their noise."""
+    return tuple((name, controls.get(name)) for name in ("guidance", "steps"))
+
+
+def _sound_facts(clip: Clip, features_FN: Float32, heard: Heard | None) -> dict[str, Any]:
+    """A part as a page shows it: the sound's outline and what the network sees."""
+    edges = np.linspace(0, len(clip.samples), min(_NUM_PEAKS, len(clip.samples)) + 1).astype(np.intp)[:-1]
+    peaks = np.maximum.reduceat(np.abs(clip.samples), edges)
+    grey_HWC = picture.to_uint8(_unit(features_FN)[None, ::-1])
+    return {
+        "duration_s": round(clip.duration_s, 4),
+        "peaks": [round(peak, 3) for peak in (peaks / max(float(peaks.max()), 1e-9)).tolist()],
+        "features": {
+            "bins": features_FN.shape[0],
+            "frames": features_FN.shape[1],
+            "png": b64encode(picture.encode(grey_HWC, "png", {})).decode(),
+        },
+        "heard": None if heard is None else heard.to_json(),
+    }
+
+
+def _unit(features_FN: Float32) -> Float32:
+    """Features in [0, 1], whatever their front end's range."""
+    low, high = float(features_FN.min()), float(features_FN.max())
+    if low >= 0 and high <= 1:
+        return features_FN
+    return ((features_FN - low) / max(high - low, 1e-9)).astype(np.float32)
+
+
+def _picture_facts(part: int, index: int, image_HWC: UInt8, origin: Mapping[str, str | int]) -> dict[str, Any]:
+    return {
+        "part": part,
+        "index": index,
+        "width": image_HWC.shape[1],
+        "height": image_HWC.shape[0],
+        "png": b64encode(picture.encode(image_HWC, "png", origin)).decode(),
+    }
+
+
+def _whole_number(number: int) -> int | str:
+    """As a number where every reader of JSON can hold it, else as text."""
+    return number if number <= 2**53 else str(number)
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values).encode() + b"\n"
+
+
+def _zip(names: list[str], files: list[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:  # stored: PNG does not shrink
+        for name, content in zip(names, files, strict=True):
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return buffer.getvalue()

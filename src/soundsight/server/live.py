@@ -1,0 +1,225 @@
+"""WebSocket ``/v1/live``: while one speaks, the picture follows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, WebSocket
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from soundsight import audio, picture
+from soundsight.audio import Clip
+from soundsight.audio.clip import MAX_RATE_HZ
+from soundsight.errors import SoundsightError
+from soundsight.result import Heard
+from soundsight.server.guard import is_token
+from soundsight.server.jobs import Events, PictureJob
+from soundsight.server.options import ImageOptions, Painting
+from soundsight.server.problems import Problem, problem_of
+from soundsight.server.serving import Serving
+from soundsight.server.speech import Listener, Speech
+
+__all__ = ["Start", "router"]
+
+router = APIRouter()
+
+_SESSION_S = 600.0
+_SILENCE_S = 60.0
+_EVERY_S = 0.12
+"""A picture of an unfinished word at most so often."""
+_LEVEL_EVERY_S = 0.1
+_MAX_SIZE = 512
+_POLICY, _TOO_LARGE, _BUSY, _FAILED = 1008, 1009, 1013, 1011
+
+
+class Start(Painting):
+    """The first message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    type: Literal["start"]
+    sample_rate_hz: Annotated[int, Field(ge=8_000, le=min(MAX_RATE_HZ, 192_000))]
+    size: Annotated[int, Field(ge=picture.MIN_SIZE, le=_MAX_SIZE)] | None = None
+    token: Annotated[str, Field(max_length=1000)] | None = None
+
+
+@dataclass(eq=False)
+class _WordJob(PictureJob):
+    """One picture of what has been said of a word."""
+
+    is_final: bool = False
+    number: int = 0
+    said: Heard | None = field(default=None, init=False)
+
+    def on_sound(self, part: int, clip: Clip, features_FN: Any, heard: Heard | None) -> None:
+        """Keep what was heard for the message."""
+        self.said = heard
+
+    def on_image(self, part: int, index: int, image_HWC: NDArray[np.uint8]) -> None:
+        """Say it."""
+        self.events.say(
+            json.dumps(
+                {
+                    "type": "image",
+                    "index": self.number,
+                    "width": image_HWC.shape[1],
+                    "height": image_HWC.shape[0],
+                    "png": b64encode(picture.encode(image_HWC, "png", self.metadata(0, 0))).decode(),
+                    "heard": None if self.said is None else self.said.to_json(),
+                    "final": self.is_final,
+                }
+            ).encode()
+        )
+
+
+@router.websocket("/v1/live")
+async def live(socket: WebSocket) -> None:
+    """Listen until it is stopped, and answer with pictures."""
+    await socket.accept()
+    try:
+        await _Session(socket).run()
+    except WebSocketDisconnect:
+        return
+    except Problem as problem:
+        codes = {413: _TOO_LARGE, 429: _BUSY, 503: _BUSY, 500: _FAILED}
+        await _end(socket, problem.to_json() | {"type": "problem"}, codes.get(problem.status, _POLICY))
+    except Exception as error:
+        await _end(socket, problem_of(error).to_json() | {"type": "problem"}, _FAILED)
+        raise
+
+
+async def _end(socket: WebSocket, message: dict[str, Any], code: int) -> None:
+    if socket.application_state is WebSocketState.CONNECTED and socket.client_state is WebSocketState.CONNECTED:
+        try:
+            await socket.send_text(json.dumps(message))
+            await socket.close(code)
+        except (WebSocketDisconnect, RuntimeError):
+            return
+
+
+class _Session:
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._serving: Serving = socket.app.state.serving
+        self._pending: asyncio.Task[None] | None = None
+        self._next_at = self._level_at = 0.0
+        self._number = 0
+
+    async def run(self) -> None:
+        start = await self._started()
+        self._options = ImageOptions(**start.model_dump(exclude={"type", "sample_rate_hz", "token"}))
+        self._pipe = self._serving.pipe(start.model)
+        try:
+            self._pipe.check(start.controls)
+        except SoundsightError as error:
+            raise problem_of(error) from error
+        self._rate_hz = start.sample_rate_hz
+        listener = Listener(self._rate_hz)
+        await self._send({"type": "ready"})
+        end = time.monotonic() + _SESSION_S
+        try:
+            while (samples_T := await self._samples(end)) is not None:
+                for speech in listener.hear(samples_T):
+                    await self._follow(speech)
+            await self._settle()
+        finally:
+            if self._pending is not None:
+                self._pending.cancel()
+        await _end(self._socket, {"type": "end"}, 1000)
+
+    async def _started(self) -> Start:
+        message = await self._receive(_SILENCE_S)
+        try:
+            start = Start.model_validate_json(message.get("text") or "", strict=False)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the first message"
+            raise Problem(422, f"{where}: {first['msg']}; expected a start as text, see /openapi.json") from error
+        if not is_token(start.token or "", self._serving.settings):
+            raise Problem(401, "a token is needed in the first message")
+        return start
+
+    async def _receive(self, within_s: float) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(within_s):
+                message = dict(await self._socket.receive())
+        except TimeoutError:
+            raise Problem(408, "nothing was sent for too long") from None
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        return message
+
+    async def _samples(self, end: float) -> NDArray[np.float32] | None:
+        """The next samples; None where it is over."""
+        left = end - time.monotonic()
+        if left <= 0:
+            return None
+        message = await self._receive(min(_SILENCE_S, left))
+        if (data := message.get("bytes")) is None:
+            if (message.get("text") or "").strip().replace(" ", "") == '{"type":"stop"}':
+                return None
+            raise Problem(400, 'expected samples, or {"type": "stop"}')
+        if len(data) > 2 * self._rate_hz:
+            raise Problem(413, "more than a second of samples in one message")
+        if len(data) % 2:
+            raise Problem(400, "half a sample: expected 16-bit numbers, two bytes each")
+        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
+
+    async def _follow(self, speech: Speech) -> None:
+        now = time.monotonic()
+        if speech.has_ended:
+            await self._settle()
+            self._paint(speech, is_final=True)
+            await self._settle()
+            self._number += 1
+            return
+        if now >= self._level_at:
+            self._level_at = now + _LEVEL_EVERY_S
+            level_db = round(max(-100.0, speech.level_db), 1)
+            await self._send({"type": "level", "db": level_db, "speaking": speech.is_speaking})
+        is_idle = self._pending is None or self._pending.done()
+        if speech.is_speaking and now >= self._next_at and is_idle:
+            self._next_at = now + _EVERY_S
+            self._paint(speech, is_final=False)
+
+    def _paint(self, speech: Speech, *, is_final: bool) -> None:
+        job = _WordJob(
+            Events(asyncio.get_running_loop()),
+            self._serving.deadline,
+            self._serving.settings.max_duration_s,
+            self._pipe,
+            audio.from_array(speech.samples, self._rate_hz, target_rate_hz=self._pipe.sample_rate_hz),
+            self._options,
+            is_final=is_final,
+            number=self._number,
+        )
+        self._serving.engine.submit(job)
+        self._pending = asyncio.ensure_future(self._deliver(job))
+
+    async def _deliver(self, job: _WordJob) -> None:
+        try:
+            while (said := await job.events.next()) is not None:
+                if isinstance(said, Problem):
+                    if said.status == 422:  # too little was said so far to be drawn
+                        return
+                    raise said
+                await self._socket.send_text(said.decode())
+        finally:
+            job.is_cancelled = True
+
+    async def _settle(self) -> None:
+        """Wait for the picture that is being made."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            await pending
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._socket.send_text(json.dumps(message))

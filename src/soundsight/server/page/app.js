@@ -1,0 +1,113 @@
+// The page: its tabs, its history, and the start of everything.
+import { alertOf, make, pngUrl } from "./api.js";
+import * as draw from "./draw.js";
+import * as history from "./history.js";
+import * as live from "./live.js";
+import * as morph from "./morph.js";
+import * as settings from "./settings.js";
+import * as viewer from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const TABS = ["draw", "live", "morph"];
+const leaving = {}; // what is to be stopped when a tab is left
+
+function showTab(name, hasFocus = false) {
+  for (const one of TABS) {
+    const isShown = one === name;
+    if (!isShown && !$(`panel-${one}`).hidden) leaving[one]?.();
+    $(`panel-${one}`).hidden = !isShown;
+    $(`tab-${one}`).setAttribute("aria-selected", isShown);
+    $(`tab-${one}`).tabIndex = isShown ? 0 : -1;
+    if (isShown && hasFocus) $(`tab-${one}`).focus();
+  }
+  document.querySelectorAll(".draw-only").forEach((field) => { field.hidden = name !== "draw"; });
+  document.title = `${name[0].toUpperCase()}${name.slice(1)} – soundsight`;
+}
+
+function startTabs() {
+  const fromAddress = () => showTab(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "draw");
+  const go = (name, hasFocus) => {
+    window.history.replaceState(null, "", `#${name}`);
+    showTab(name, hasFocus);
+  };
+  TABS.forEach((name, i) => {
+    $(`tab-${name}`).addEventListener("click", () => go(name));
+    $(`tab-${name}`).addEventListener("keydown", ({ key }) => {
+      const next = { ArrowRight: i + 1, ArrowLeft: i - 1 + TABS.length, Home: 0, End: TABS.length - 1 }[key];
+      if (next !== undefined) go(TABS[next % TABS.length], true);
+    });
+  });
+  window.addEventListener("hashchange", fromAddress);
+  fromAddress();
+  return go;
+}
+
+function startHistory(go) {
+  let gone = [];
+  const ask = (entries) => {
+    $("history").replaceChildren(...entries.map((entry) => entryOf(entry, go)));
+    $("history-clear").disabled = !entries.length;
+    if (entries.length) $("history-undo").hidden = true;
+    $("history-help").textContent = !entries.length
+      ? "Nothing yet. Sounds and their pictures will be kept here, in this browser and nowhere else."
+      : history.isKept()
+        ? "The last 50 sounds and their pictures. They stay in this browser."
+        : "This browser keeps nothing for this page: the history ends when the page is closed.";
+  };
+  history.onChange(ask);
+  ask([]);
+  history.load();
+  $("history-clear").addEventListener("click", () => {
+    gone = history.clear();
+    $("history-undo").hidden = false;
+    $("history-undo").focus();
+  });
+  $("history-undo").addEventListener("click", () => {
+    history.restore(gone);
+    $("history-clear").focus();
+  });
+}
+
+function entryOf(entry, go) {
+  const { id, name, options, parts, time } = entry;
+  const images = parts.flatMap((part) => part.images);
+  const thumbs = make("span", { className: "thumbs" }, ...images.slice(0, images.length < 4 ? 1 : 4).map(({ png }) => make("img", { src: pngUrl(png), alt: "" })));
+  const when = new Date(time).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
+  const count = `${images.length} picture${images.length === 1 ? "" : "s"}`;
+  const text = make("span", { className: "about" }, make("span", { className: "name", textContent: name }), make("span", { className: "small", textContent: `${count}, seed ${options.seed}, ${when}` }));
+  const restore = make("button", { type: "button", className: "restore" }, thumbs, text);
+  restore.addEventListener("click", () => {
+    go("draw");
+    draw.showEntry(entry);
+    $("drop").scrollIntoView();
+    $("status").focus({ preventScroll: true });
+  });
+  const remove = make("button", { type: "button", className: "remove", textContent: "×", title: "Delete" });
+  remove.setAttribute("aria-label", `Delete ${name}, seed ${options.seed}, ${when}`);
+  remove.addEventListener("click", () => {
+    const items = $("history").children;
+    const index = [...items].indexOf(item);
+    history.remove(id);
+    (items[Math.min(index, items.length - 1)]?.querySelector(".remove") ?? $("history-title")).focus();
+  });
+  const item = make("li", {}, restore, remove);
+  item.dataset.id = id;
+  return item;
+}
+
+async function start() {
+  const go = startTabs();
+  viewer.start();
+  live.start();
+  leaving.live = live.end;
+  startHistory(go);
+  // Apart from each other: what works shall work, even if a part of the server does not.
+  const ready = settings.start();
+  const { stop, examples } = await draw.start();
+  leaving.draw = stop;
+  leaving.morph = morph.start(examples).stop;
+  await ready;
+  document.body.dataset.ready = "yes";
+}
+
+start().catch(alertOf);

@@ -1,0 +1,136 @@
+"""From settings to a server that listens, in one process or several."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from soundsight.errors import SoundsightError
+from soundsight.server.settings import Settings
+
+__all__ = ["run"]
+
+Say = Callable[[str], None]
+_MAX_MESSAGE_BYTES = 1 << 19  # of a WebSocket: a second of samples at 192 kHz
+_APP = "soundsight.server.app:create"
+
+
+def run(settings: Settings, port: int, workers: int, say: Say) -> None:
+    """Serve until it is interrupted; what was taken in is finished first.
+
+    Args:
+        settings: What the server is told.
+        port: Where it listens; 0 for any that is free.
+        workers: Processes; each has ``settings.threads``.
+        say: Told the address, and what its owner should know.
+
+    Raises:
+        SoundsightError: A model cannot be served, or the address cannot be listened on.
+    """
+    if settings.is_open and settings.token is None:
+        say(
+            "soundsight serve: warning: every machine that reaches this one can use it; a --token would keep others out"
+        )
+    listening = _listen(settings.host, port)
+    url = _url(settings.host, listening.getsockname()[1])
+    settings.to_environment()
+    options: dict[str, Any] = {
+        "factory": True,
+        "log_level": "critical" if workers > 1 else "error",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,
+        "ws_max_size": _MAX_MESSAGE_BYTES,
+        "ws_per_message_deflate": False,
+        "timeout_keep_alive": 30,
+        "timeout_graceful_shutdown": max(1, round(settings.deadline_s)),
+    }
+    with listening:
+        if workers == 1:
+            from soundsight.server.app import create
+
+            app = create(settings)  # here, so that a model that cannot be served is one line
+            server = _Announced(uvicorn.Config(app, **options | {"factory": False}), lambda: say(_ready(url)))
+            server.run(sockets=[listening])
+        else:
+            _run_workers(uvicorn.Config(_APP, workers=workers, **options), listening, url, settings, say)
+
+
+class _Announced(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _run_workers(config: uvicorn.Config, listening: socket.socket, url: str, settings: Settings, say: Say) -> None:
+    _check_models(settings)
+    counters = tempfile.mkdtemp(prefix="soundsight-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # where workers add up what they count
+    try:
+        threading.Thread(target=_announce, args=(url, say), daemon=True).start()
+        Multiprocess(config, sockets=[listening]).run()
+    finally:
+        shutil.rmtree(counters, ignore_errors=True)
+
+
+def _check_models(settings: Settings) -> None:
+    """Load the models once here, so that one that cannot be served is one line and no worker that dies."""
+    from soundsight.server.serving import load_models
+
+    load_models(settings.models)
+
+
+def _announce(url: str, say: Say) -> None:
+    while True:
+        try:
+            with urllib.request.urlopen(f"{url}/healthz", timeout=1):  # noqa: S310 - our own address
+                say(_ready(url))
+                return
+        except (OSError, urllib.error.URLError):
+            time.sleep(0.02)
+
+
+def _ready(url: str) -> str:
+    return f"soundsight serve: {url} (Ctrl+C ends it)"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SoundsightError(f"{host} is no address of this machine: {error.strerror}") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError as error:
+        listening.close()
+        taken = error.errno == errno.EADDRINUSE
+        hint = "; another program has it, choose another --port (0 takes a free one)" if taken else ""
+        raise SoundsightError(f"cannot listen on {host}, port {port}: {error.strerror}{hint}") from error
+    listening.set_inheritable(True)
+    return listening
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

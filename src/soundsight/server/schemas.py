@@ -1,0 +1,206 @@
+"""What ``/openapi.json`` says: bodies, options, answers and examples of every route."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+
+from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
+from soundsight.server.problems import MEDIA_TYPE
+
+__all__ = ["EMBEDDINGS", "EXAMPLES", "HEALTH", "IMAGES", "MODELS", "MORPHS", "answers", "line", "text"]
+
+Json = dict[str, Any]
+
+_TEXT: Json = {"type": "string"}
+_NUMBER: Json = {"type": "number"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_BASE64: Json = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
+_BYTES: Json = {"type": "string", "format": "binary"}
+
+
+def _object(required: Mapping[str, Json], **optional: Json) -> Json:
+    return {"type": "object", "properties": {**required, **optional}, "required": list(required)}
+
+
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: Json) -> Json:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+_PROBLEM = _object(
+    {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT},
+    retry_after_s=_COUNT,
+    errors=_array(_object({"field": _TEXT, "detail": _TEXT})),
+)
+_PROBLEM_EXAMPLE = {
+    "type": "about:blank",
+    "title": "Unusable sound",
+    "status": 422,
+    "detail": "the sound: silent: nothing in it is louder than -80 dB of full scale; expected a sound",
+}
+_SOUND = _object(
+    {
+        "part": _COUNT,
+        "num_parts": _COUNT,
+        "duration_s": _NUMBER,
+        "peaks": _array(_NUMBER),
+        "features": _object({"bins": _COUNT, "frames": _COUNT, "png": _BASE64}),
+        "heard": _or_null(_object({"label": _TEXT, "confidence": _NUMBER, "outlier": _NUMBER})),
+    }
+)
+_IMAGE = _object({"part": _COUNT, "index": _COUNT, "width": _COUNT, "height": _COUNT, "png": _BASE64}, place=_NUMBER)
+_WHOLE = _object(
+    {"model": _TEXT, "seed": {"type": ["integer", "string"]}, "sounds": _array(_SOUND), "images": _array(_IMAGE)}
+)
+_LINES = (
+    "A JSON object a line: first `sound` (its outline, what the model sees and hears), then `image` as each is made, "
+    "last `end`, or `problem` where something went wrong on the way."
+)
+_LINES_EXAMPLE = '{"type": "image", "part": 0, "index": 0, "width": 28, "height": 28, "png": "iVBORw0…"}\n'
+
+HEALTH = _object({"status": {"const": "ok"}, "version": _TEXT})
+MODELS = _object(
+    {
+        "models": _array(
+            _object(
+                {
+                    "name": _TEXT,
+                    "default": {"type": "boolean"},
+                    "summary": _TEXT,
+                    "hears": _TEXT,
+                    "limits": _array(_TEXT),
+                    "licence": _TEXT,
+                    "data": _array(_TEXT),
+                    "labels": _or_null(_array(_TEXT)),
+                    "image": _object({"width": _COUNT, "height": _COUNT, "channels": _COUNT}),
+                    "controls": _array({"enum": ["variation", "guidance", "steps"]}),
+                    "says": {"type": "boolean"},
+                }
+            )
+        )
+    }
+)
+EXAMPLES = _object({"examples": _array(_object({"name": _TEXT, "title": _TEXT, "url": _TEXT}))})
+
+
+def line(values: Mapping[str, Any]) -> bytes:
+    """A line of JSON."""
+    return json.dumps(values).encode() + b"\n"
+
+
+def _refusals(*statuses: int) -> dict[str, Json]:
+    told: dict[str, Json] = {}
+    for status in statuses:
+        told[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": _PROBLEM_EXAMPLE | {"status": status}}},
+        }
+        if status in (429, 503):
+            told[str(status)]["headers"] = {
+                "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+            }
+    return told
+
+
+def _extra(**openapi: Any) -> Json:
+    """For a route: FastAPI is told nothing of the answer but what stands here."""
+    return {"response_model": None, "openapi_extra": openapi}
+
+
+def answers(schema: Json, *refusals: int) -> Json:
+    """A route that answers with JSON."""
+    content = {"application/json": {"schema": schema}}
+    return _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(*refusals)})
+
+
+def text(media_type: str) -> Json:
+    """A route that answers with a text."""
+    content = {media_type.partition(";")[0]: {"schema": _TEXT}}
+    return _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401)})
+
+
+def _parameters(kind: type[BaseModel]) -> list[Json]:
+    """Options as parameters of the query."""
+    found = []
+    for name, schema in _properties(kind).items():
+        description = schema.pop("description", "")
+        found.append({"name": name, "in": "query", "required": False, "description": description, "schema": schema})
+    return found
+
+
+def _properties(kind: type[BaseModel]) -> dict[str, Json]:
+    """Options with what their class says of them."""
+    told = {}
+    for name, schema in kind.model_json_schema()["properties"].items():
+        plain = {key: value for key, value in schema.items() if key not in ("title", "default")}
+        if "anyOf" in plain:  # left out is the same as null, and a text cannot be null
+            plain |= next(each for each in plain.pop("anyOf") if each.get("type") != "null")
+        if schema.get("default") is not None:
+            plain["default"] = schema["default"]
+        told[name] = plain
+    return told
+
+
+def _sound_body(kind: type[BaseModel]) -> Json:
+    form = _object({"file": _BYTES | {"description": "The sound."}})
+    form["properties"] |= _properties(kind)
+    form["additionalProperties"] = False
+    return {
+        "required": True,
+        "description": "A sound in any known format, as the body itself or as the part `file` of a form; with a form, "
+        "options may be fields of it. Options stand in the query or in the form, not in both.",
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "audio/*": {"schema": _BYTES},
+            "application/octet-stream": {"schema": _BYTES},
+        },
+    }
+
+
+def _morph_body() -> Json:
+    form = _object({"first": _BYTES, "second": _BYTES})
+    form["properties"] |= _properties(MorphOptions)
+    form["additionalProperties"] = False
+    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+
+
+def _pictures(*kinds: str) -> Json:
+    content: Json = {kind: {"schema": _BYTES} for kind in kinds}
+    content["application/x-ndjson"] = {"schema": {"type": "string", "description": _LINES}, "example": _LINES_EXAMPLE}
+    headers = {
+        "X-Seed": {"description": "The seed.", "schema": {"type": "string", "pattern": "^[0-9]+$"}},
+        "X-Model": {"description": "The model.", "schema": _TEXT},
+    }
+    return {"description": "The pictures.", "content": content, "headers": headers}
+
+
+_OF_SOUNDS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
+_PICTURES = _pictures("image/png", "image/jpeg", "image/webp", "application/zip")
+_PICTURES["content"]["application/json"] = {"schema": _WHOLE}
+IMAGES = _extra(
+    parameters=_parameters(ImageOptions),
+    requestBody=_sound_body(ImageOptions),
+    responses={"200": _PICTURES, **_refusals(*_OF_SOUNDS)},
+)
+MORPHS = _extra(
+    parameters=_parameters(MorphOptions),
+    requestBody=_morph_body(),
+    responses={"200": _pictures("image/gif", "application/zip"), **_refusals(*_OF_SOUNDS)},
+)
+_PLACE = _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)})
+EMBEDDINGS = _extra(
+    parameters=_parameters(EmbeddingOptions),
+    requestBody=_sound_body(EmbeddingOptions),
+    responses={
+        "200": {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
+        **_refusals(*_OF_SOUNDS),
+    },
+)

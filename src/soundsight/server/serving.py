@@ -1,0 +1,126 @@
+"""What all routes share: settings, models, the engine, counters."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from soundsight.alignment import Alignment
+from soundsight.errors import ModelError
+from soundsight.folder import pretrained_names, read_folder, resolve
+from soundsight.pipeline import AudioToImage
+from soundsight.server.counters import Counters
+from soundsight.server.engine import Engine
+from soundsight.server.problems import Problem
+from soundsight.server.settings import Settings
+from soundsight.server.uploads import Budget
+
+__all__ = ["Serving", "load_models"]
+
+
+@dataclass(eq=False)
+class Serving:
+    """A server's inside.
+
+    Args:
+        settings: What it was told.
+
+    Raises:
+        SoundsightError: A model cannot be served.
+    """
+
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        self.pipes = load_models(self.settings.models)
+        self.counters = Counters()
+        self.engine = Engine(
+            self.settings.threads,
+            self.settings.queue_size,
+            self.settings.max_rows,
+            self.settings.window_s,
+            self.counters.painted,
+        )
+        self.counters.watch(self.engine)
+        self.budget = Budget(max(64 << 20, 4 * self.settings.max_upload_bytes))
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _alignment(self) -> Alignment:
+        return Alignment.from_pretrained()
+
+    def alignment(self) -> Alignment:
+        """The shared space of sounds and pictures, loaded when it is first asked for."""
+        with self._lock:
+            return self._alignment
+
+    def pipe(self, name: str | None) -> AudioToImage:
+        """A model by its name; the first if None.
+
+        Raises:
+            Problem: 422, it is not served.
+        """
+        if name is None:
+            return next(iter(self.pipes.values()))
+        if name not in self.pipes:
+            known = ", ".join(self.pipes)
+            raise Problem(
+                422,
+                f"model: there is no such model here; known: {known}",
+                title="Unknown name",
+                errors=[{"field": "model", "detail": f"known: {known}"}],
+            )
+        return self.pipes[name]
+
+    @property
+    def deadline(self) -> float:
+        """When a request that comes now must be answered, of ``time.monotonic``."""
+        return time.monotonic() + self.settings.deadline_s
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The models as ``GET /v1/models`` tells of them."""
+        return [_describe(pipe, pipe is self.pipe(None)) for pipe in self.pipes.values()]
+
+
+def load_models(names: Sequence[str]) -> dict[str, AudioToImage]:
+    """Models by their own names, in the order given; all of the package for none.
+
+    Raises:
+        SoundsightError: One cannot be served.
+    """
+    pipes: dict[str, AudioToImage] = {}
+    for name in names or _generators():
+        if read_folder(resolve(name), verify=False).kind == "adapter":
+            raise ModelError(f"'{name}' is an adapter; the text-to-image model that it needs is not served")
+        pipe = AudioToImage.from_pretrained(name)
+        if pipe.folder.name in pipes:
+            raise ModelError(f"two models are called '{pipe.folder.name}'; rename one")
+        pipes[pipe.folder.name] = pipe
+    return pipes
+
+
+def _generators() -> list[str]:
+    """The models of the package that make pictures."""
+    return [name for name in pretrained_names() if read_folder(resolve(name), verify=False).kind == "generator"]
+
+
+def _describe(pipe: AudioToImage, is_default: bool) -> dict[str, Any]:
+    folder, card, inputs = pipe.folder, pipe.folder.card, pipe.generator.controls
+    has = {"variation": bool(folder.latent_size), "guidance": "weights" in inputs, "steps": "times" in inputs}
+    return {
+        "name": folder.name,
+        "default": is_default,
+        "summary": str(card.get("summary", "")),
+        "hears": str(card.get("hears", "")),
+        "limits": [str(limit) for limit in card.get("limits", [])],
+        "licence": str(card.get("licence", "")),
+        "data": [str(each.get("attribution", each.get("name", ""))) for each in card.get("data", [])],
+        "labels": list(folder.labels) if folder.labels else None,
+        "image": {"width": folder.image.width, "height": folder.image.height, "channels": folder.image.channels},
+        "controls": [name for name, there in has.items() if there],
+        "says": pipe.listens,
+    }

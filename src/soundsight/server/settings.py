@@ -1,0 +1,88 @@
+"""What a server is told when it is started; workers get it through their environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from soundsight.errors import SoundsightError
+
+__all__ = ["LOOPBACK", "Settings"]
+
+LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
+_VARIABLE = "SOUNDSIGHT_SERVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits and permissions.
+
+    Attributes:
+        host: Address that is listened on.
+        token: What a caller must know; None for everybody.
+        origins: Origins of other pages that may call, such as ``https://example.org``.
+        models: Names or folders of the models that are served, the first by default; empty for all of the package.
+        max_upload_bytes: Of a body.
+        max_duration_s: Of a sound, decoded.
+        max_images: Pictures of one sound.
+        queue_size: Requests that wait, beyond those being worked on.
+        deadline_s: From a request's last byte to its last picture.
+        rate_per_minute: Requests of one address; None for any number.
+        threads: Threads that hear and paint.
+        max_rows: Pictures in one call of the network.
+        window_s: How long a request waits for others to share its call.
+    """
+
+    host: str = "127.0.0.1"
+    token: str | None = None
+    origins: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    max_upload_bytes: int = 16 << 20
+    max_duration_s: float = 60.0
+    max_images: int = 64
+    queue_size: int = 128
+    deadline_s: float = 10.0
+    rate_per_minute: int | None = None
+    threads: int = 1
+    max_rows: int = 16
+    window_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("max_upload_bytes", 1 << 10, 1 << 30),
+            ("max_duration_s", 1, 4 * 3600),
+            ("max_images", 1, 1000),
+            ("queue_size", 1, 100_000),
+            ("deadline_s", 0.1, 3600),
+            ("threads", 1, 256),
+            ("max_rows", 1, 256),
+            ("window_s", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise SoundsightError(f"{name} is {value:g}; expected {low:g} to {high:g}")
+        if self.rate_per_minute is not None and self.rate_per_minute < 1:
+            raise SoundsightError(f"a rate of {self.rate_per_minute} requests a minute; expected 1 or more")
+        token = self.token
+        if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
+            raise SoundsightError(
+                "the token is empty, has spaces around it, or characters that no header can carry; expected plain ASCII"
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether others than this machine can reach it."""
+        return self.host not in LOOPBACK
+
+    def to_environment(self) -> None:
+        """Leave the settings where this process's workers find them."""
+        os.environ[_VARIABLE] = json.dumps(asdict(self))
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The settings that ``to_environment`` left; the defaults where there are none."""
+        table: dict[str, Any] = json.loads(os.environ.get(_VARIABLE, "{}"))
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+        return cls(**values)
