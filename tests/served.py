@@ -28,11 +28,18 @@ BASE = "http://127.0.0.1"
 
 
 @contextmanager
-def serving(*, address: str = "127.0.0.1", base: str = BASE, broken: bool = False, **settings: Any) -> Iterator[TestClient]:
+def serving(
+    *, address: str = "127.0.0.1", base: str = BASE, broken: bool = False, **settings: Any
+) -> Iterator[TestClient]:
     """A server with these settings, asked from ``address``; with ``broken`` its own faults are answers, too."""
     made = app.create(Settings(**settings))
     with TestClient(made, base_url=base, client=(address, 50000), raise_server_exceptions=not broken) as client:
         yield client
+
+
+def connect(client: TestClient, headers: dict[str, str] | None = None) -> Any:
+    """A WebSocket for speaking live."""
+    return client.websocket_connect("ws://127.0.0.1/v1/live", headers=dict(headers or {}))
 
 
 def engine_of(client: TestClient) -> engine.Engine:

@@ -13,7 +13,7 @@ pytest.importorskip("fastapi")
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.websockets import WebSocketDisconnect
 
-from served import SEVEN, TestClient, check_problem, serving
+from served import SEVEN, TestClient, check_problem, connect, serving
 from soundsight.errors import SoundsightError
 from soundsight.server import guard
 from soundsight.server.settings import Settings
@@ -117,7 +117,7 @@ def test_names_of_this_machine(client: TestClient, host: str) -> None:
 def test_other_names(client: TestClient, host: str) -> None:
     for method, path in PATHS:
         check_problem(client.request(method, path, headers={"host": host}), 403, "localhost")
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/live", headers={"host": host}):
+    with pytest.raises(WebSocketDisconnect), connect(client, {"host": host}):
         pass
 
 
@@ -134,7 +134,16 @@ def test_a_server_that_is_open_has_any_name() -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "", "http://127.0.0.1:9", "http://[", "127.0.0.1", "file://", "http://127.0.0.1@x"],
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1:9",
+        "http://[",
+        "127.0.0.1",
+        "file://",
+        "http://127.0.0.1@x",
+    ],
 )
 def test_pages_of_others_may_not_call(client: TestClient, origin: str) -> None:
     headers = {"origin": origin}
@@ -142,7 +151,7 @@ def test_pages_of_others_may_not_call(client: TestClient, origin: str) -> None:
         answer = client.request(method, path, headers=headers | {"access-control-request-method": "POST"})
         check_problem(answer, 403, "origin")
         assert "access-control-allow-origin" not in answer.headers
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/live", headers=headers):
+    with pytest.raises(WebSocketDisconnect), connect(client, headers):
         pass
     assert client.get("/", headers=headers).status_code == 200  # anybody may follow a link to the page
 
@@ -153,7 +162,7 @@ def test_the_own_page_may_call(client: TestClient, host: str) -> None:
     answer = client.post("/v1/images", content=SEVEN, headers=headers)
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
-    with client.websocket_connect("/v1/live", headers=headers) as socket:
+    with connect(client, headers) as socket:
         socket.send_json({"type": "start", "sample_rate_hz": 8000})
         assert socket.receive_json() == {"type": "ready"}
 
@@ -272,7 +281,7 @@ def test_a_rate_for_each_address(clock: SimpleNamespace) -> None:
             assert client.get("/v1/models").status_code == 200
         check_problem(client.get("/v1/models"), 429, "6 requests a minute")
         check_problem(client.post("/v1/images", content=SEVEN), 429)
-        with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/live"):
+        with pytest.raises(WebSocketDisconnect), connect(client):
             pass
         for path in ("/", "/healthz", "/metrics", "/static/examples/seven.flac"):
             assert client.get(path).status_code == 200

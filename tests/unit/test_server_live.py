@@ -19,7 +19,7 @@ pytest.importorskip("fastapi")
 from starlette.websockets import WebSocketDisconnect
 
 from onnx_models import generator_bytes, write_generator
-from served import EXAMPLES, SEVEN, TestClient, check_told, decoded, engine_of, serving
+from served import EXAMPLES, SEVEN, TestClient, check_told, connect, decoded, engine_of, serving
 from soundsight import AudioToImage, audio
 from soundsight.server import live
 from soundsight.server.speech import Listener
@@ -37,7 +37,9 @@ def client() -> Iterator[TestClient]:
 def _stream(name: str = "phone-number.wav", after_s: float = 0.5) -> tuple[np.ndarray, int]:
     """A recording between silences, as 16-bit numbers."""
     samples_T, rate_hz = soundfile.read(EXAMPLES / name, dtype="int16")
-    return np.concatenate([np.zeros(rate_hz // 2, np.int16), samples_T, np.zeros(round(after_s * rate_hz), np.int16)]), rate_hz
+    return np.concatenate(
+        [np.zeros(rate_hz // 2, np.int16), samples_T, np.zeros(round(after_s * rate_hz), np.int16)]
+    ), rate_hz
 
 
 def _pieces(samples_T: np.ndarray, size: int) -> list[bytes]:
@@ -58,7 +60,7 @@ def _session(
     client: TestClient, start: Any, *messages: Any, headers: dict[str, str] | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """A connection in which all of this is sent, JSON as text."""
-    with client.websocket_connect("/v1/live", headers=headers) as socket:
+    with connect(client, headers) as socket:
         for message in (start, *messages):
             if isinstance(message, bytes):
                 socket.send_bytes(message)
@@ -103,7 +105,7 @@ def test_levels_and_growing_pictures(client: TestClient) -> None:
     samples_T, rate_hz = _stream("seven.wav")
     pieces = _pieces(samples_T, rate_hz // 20)
     told: list[tuple[float, dict[str, Any]]] = []
-    with client.websocket_connect("/v1/live") as socket:
+    with connect(client) as socket:
         socket.send_json(START)
         assert socket.receive_json() == {"type": "ready"}
         began = time.monotonic()
@@ -112,7 +114,7 @@ def test_levels_and_growing_pictures(client: TestClient) -> None:
             for message in _until_end(socket)[0]:
                 told.append((time.monotonic(), message))
 
-        listening = threading.Thread(target=listen)
+        listening = threading.Thread(target=listen, daemon=True)
         listening.start()
         for piece in pieces:
             socket.send_bytes(piece)
@@ -221,7 +223,7 @@ def test_the_token_is_in_the_first_message() -> None:
 def test_no_answer_for_too_long(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "_SILENCE_S", 0.1)
     for messages in ((), (bytes(100),)):
-        with client.websocket_connect("/v1/live") as socket:
+        with connect(client) as socket:
             if messages:
                 socket.send_json(START)
             for message in messages:
@@ -235,7 +237,7 @@ def test_a_session_has_an_end(client: TestClient, monkeypatch: pytest.MonkeyPatc
     """Also for one who goes on and on, and one who says nothing."""
     monkeypatch.setattr(live, "_SESSION_S", 0.2)
     for is_talking in (True, False):
-        with client.websocket_connect("/v1/live") as socket:
+        with connect(client) as socket:
             socket.send_json(START)
             for _ in range(20 if is_talking else 0):
                 socket.send_bytes(bytes(2000))
@@ -256,7 +258,10 @@ def test_1013_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(AudioToImage, "extract", waiting)
     with serving(queue_size=1, threads=1) as client:
-        threads = [threading.Thread(target=client.post, args=("/v1/images",), kwargs={"content": SEVEN}) for _ in "12"]
+        threads = [
+            threading.Thread(target=client.post, args=("/v1/images",), kwargs={"content": SEVEN}, daemon=True)
+            for _ in "12"
+        ]
         threads[0].start()
         assert begun.acquire(timeout=20)
         threads[1].start()
@@ -265,9 +270,9 @@ def test_1013_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
             assert time.monotonic() < end
             time.sleep(0.005)
         told, code = _session(client, START, *_pieces(samples_T, rate_hz), STOP)
+        go.set()
         _check_refused(told, 429, "wait")
         assert code == 1013
-        go.set()
         for thread in threads:
             thread.join(20)
         engine_of(client).close(5)
@@ -302,7 +307,7 @@ def test_who_leaves_in_the_middle_leaves_nothing(client: TestClient, caplog: pyt
     samples_T, rate_hz = _stream()
     with caplog.at_level(logging.WARNING):
         for num in (3, 6, 9, 12):
-            with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/live") as socket:
+            with pytest.raises(WebSocketDisconnect), connect(client) as socket:
                 socket.send_json(START)
                 for piece in _pieces(samples_T, rate_hz // 10)[:num]:
                     socket.send_bytes(piece)

@@ -162,9 +162,14 @@ class _Session:
         left = end - time.monotonic()
         if left <= 0:
             return None
-        message = await self._receive(min(_SILENCE_S, left))
+        try:
+            message = await self._receive(min(_SILENCE_S, left))
+        except Problem:
+            if left <= _SILENCE_S:  # the session is over, and nobody was silent for too long
+                return None
+            raise
         if (data := message.get("bytes")) is None:
-            if (message.get("text") or "").strip().replace(" ", "") == '{"type":"stop"}':
+            if "".join((message.get("text") or "").split()) == '{"type":"stop"}':
                 return None
             raise Problem(400, 'expected samples, or {"type": "stop"}')
         if len(data) > 2 * self._rate_hz:

@@ -25,7 +25,7 @@ def mount_page(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=_PAGE), name="static")
 
 
-@router.get("/", include_in_schema=False)
+@router.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
 async def page() -> Response:
     """The page."""
     return FileResponse(_PAGE / "index.html", media_type="text/html; charset=utf-8")

@@ -82,7 +82,7 @@ function entryOf(entry, go) {
     $("drop").scrollIntoView();
     $("status").focus({ preventScroll: true });
   });
-  const remove = make("button", { type: "button", className: "remove", textContent: "×", title: "Delete" });
+  const remove = make("button", { type: "button", className: "remove", textContent: "×" });
   remove.setAttribute("aria-label", `Delete ${name}, seed ${options.seed}, ${when}`);
   remove.addEventListener("click", () => {
     const items = $("history").children;
