@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +19,8 @@ import pytest
 import soundfile
 import soxr
 
+from serve_process import served
 from soundsight.evaluation.networks import load_judge
-from words import COMMAND
 
 pytest.importorskip("fastapi")
 playwright = pytest.importorskip("playwright.sync_api")
@@ -53,25 +51,13 @@ SHOWN = """images => Promise.all(images.map(async (image) => {
 
 
 @contextmanager
-def server(log: Path, *options: str) -> Iterator[str]:
+def server(home: Path, *options: str) -> Iterator[str]:
     """``soundsight serve`` on a free port; gives its address, and ends it as Ctrl+C does."""
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [COMMAND, "serve", "--port", "0", *options], stdout=stderr, stderr=stderr, stdin=subprocess.DEVNULL
-        )
-    try:
-        end = time.monotonic() + 60
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, "the server does not start"
-            time.sleep(0.02)
-        yield found[0]
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
-    finally:
-        process.kill()
-        process.wait()
-    assert "Traceback" not in log.read_text(), log.read_text()
+    home.mkdir(exist_ok=True)
+    with served(home, *options) as process:
+        yield f"http://{process.host}:{process.port}"
+        process.stop(signal.SIGINT)
+    assert "Traceback" not in process.log.read_text(), process.log.read_text()
 
 
 @dataclass
@@ -218,7 +204,7 @@ def site(folder: Path, *options: str) -> Iterator[Site]:
         pytest.skip(f"no Chromium: none of {', '.join(NAMES)} is installed")
     playwright.expect.set_options(timeout=TIMEOUT_MS)
     flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone_of(folder)}%noloop"]
-    with server(folder / "server.log", *options) as url, playwright.sync_playwright() as driver:
+    with server(folder / "server", *options) as url, playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=flags)
         try:
             yield Site(browser, url, folder)

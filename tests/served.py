@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -91,3 +92,44 @@ def check_told(told: dict[str, Any], status: int, *words: str) -> None:
     inside = json.dumps(told)
     for secret in (str(EXAMPLES.parent), "/tmp", "site-packages", "Traceback", ".py", ".onnx"):
         assert secret not in inside
+
+
+def call(client: TestClient, messages: list[dict[str, Any]], *, path: str = "/v1/images", query: str = "") -> list[Any]:
+    """A request message by message, as a server of ASGI would hand it on; what was sent.
+
+    What is no message is a function that is awaited before the next. The client never leaves by itself.
+    """
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        while messages:
+            message = messages.pop(0)
+            if isinstance(message, dict):
+                return message
+            await message()
+        return await asyncio.get_running_loop().create_future()  # nothing more comes
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(b"host", b"127.0.0.1")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+
+    async def run() -> None:
+        await asyncio.wait_for(client.app(scope, receive, send), 20)
+
+    assert client.portal is not None
+    client.portal.call(run)  # in the event loop that the server has
+    return sent

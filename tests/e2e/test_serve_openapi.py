@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("fastapi")
-schemathesis = pytest.importorskip("schemathesis")
-jsonschema_rs = pytest.importorskip("jsonschema_rs")
+pytest.importorskip("schemathesis")
 
+import jsonschema_rs
+import schemathesis
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
@@ -43,8 +44,9 @@ schemathesis.openapi.format("binary", st.sampled_from([SEVEN, TWO, SEVEN, TWO, S
 schemathesis.openapi.media_type("audio/*", st.sampled_from([SEVEN, TWO, SEVEN[:100]]))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def schema() -> Iterator[Any]:
+    """An application for each test: schemathesis ends its life with it."""
     made = app.create(Settings())
     yield schemathesis.openapi.from_asgi("/openapi.json", made, headers={"host": "127.0.0.1"})
     made.state.serving.engine.close(5)
@@ -61,7 +63,9 @@ def told() -> dict[str, Any]:
 
 def _operations(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
-        f"{method.upper()} {path}": operation for path, item in told["paths"].items() for method, operation in item.items()
+        f"{method.upper()} {path}": operation
+        for path, item in told["paths"].items()
+        for method, operation in item.items()
     }
 
 
@@ -97,7 +101,6 @@ def test_every_operation_is_described(told: dict[str, Any], label: str, identity
     operation = _operations(told)[label]
     assert operation["operationId"] == identity
     assert operation["summary"]
-    assert operation["description"]
     assert operation["tags"]
     assert "200" in operation["responses"]
     for status, answer in operation["responses"].items():
@@ -127,13 +130,16 @@ def test_the_query_and_the_form_have_the_same_options(told: dict[str, Any], labe
     assert query == set(form) - sounds
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-@pytest.mark.parametrize("label", OPERATIONS)
+@pytest.mark.parametrize(
+    ("label", "mode"),
+    [
+        *((label, GenerationMode.POSITIVE) for label in OPERATIONS),
+        *((label, GenerationMode.NEGATIVE) for label in OPERATIONS if label.startswith("POST")),
+    ],
+)
 def test_answers_are_as_described(schema: Any, label: str, mode: Any) -> None:
     method, path = label.split()
     operation = schema[path][method]
-    if mode is GenerationMode.NEGATIVE and not operation.body:
-        pytest.skip("there is nothing to say wrongly")
     checks = [check for check in CHECKS.get_all() if check.__name__ in CONFORMS]
     assert len(checks) == len(CONFORMS)
     seen: Counter[tuple[str | None, int]] = Counter()
@@ -160,6 +166,4 @@ def test_answers_are_as_described(schema: Any, label: str, mode: Any) -> None:
         assert "multipart/form-data" in kinds
         assert len(kinds) == 1 if "morphs" in label else len(kinds) > 1
         assert 422 in statuses
-    if mode is GenerationMode.POSITIVE:
-        assert 200 in statuses
-    print(label, mode, dict(seen))
+    assert (200 in statuses) == (mode is GenerationMode.POSITIVE)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -17,10 +15,9 @@ import soundfile
 
 pytest.importorskip("fastapi")
 
-from served import LINES, PHONE, PROBLEM, SEVEN, TestClient, check_problem, check_told, engine_of, lines, serving
-from soundsight.pipeline import AudioToImage
-from soundsight.server import uploads
+from served import LINES, PHONE, PROBLEM, SEVEN, TestClient, call, check_problem, check_told, lines, serving
 from sounds import encoded
+from soundsight.server import uploads
 
 POSTS = ["/v1/images", "/v1/embeddings", "/v1/morphs"]
 MAX_BYTES = 300_000
@@ -30,44 +27,6 @@ MAX_BYTES = 300_000
 def client() -> Iterator[TestClient]:
     with serving(max_upload_bytes=MAX_BYTES, max_images=16, broken=True) as made:
         yield made
-
-
-class _Held:
-    """A network that waits to be let go."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.begun, self.go = threading.Semaphore(0), threading.Event()
-        extract = AudioToImage.extract
-
-        def waiting(pipe: AudioToImage, clips: Any) -> Any:
-            self.begun.release()
-            assert self.go.wait(20)
-            return extract(pipe, clips)
-
-        monkeypatch.setattr(AudioToImage, "extract", waiting)
-
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Held]:
-    made = _Held(monkeypatch)
-    yield made
-    made.go.set()
-
-
-def _later(client: TestClient, answers: list[Any], **options: Any) -> threading.Thread:
-    """A request that waits for its answer in a thread of its own."""
-    thread = threading.Thread(
-        target=lambda: answers.append(client.post("/v1/images", params=options, content=SEVEN)), daemon=True
-    )
-    thread.start()
-    return thread
-
-
-def _wait_for(what: Any) -> None:
-    end = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 # Requests.
@@ -122,42 +81,6 @@ def test_400_too_many_parts(client: TestClient) -> None:
     check_problem(client.post("/v1/images", files={"file": SEVEN}, data={"seed": "1" * 100_000}), 400)
 
 
-def _call(app: Any, messages: list[dict[str, Any]], *, path: str = "/v1/images", query: str = "") -> list[Any]:
-    """A request message by message, as a server of ASGI would hand it on; what was sent.
-
-    A message may be a number: so many seconds to wait, or a callable, called before the next.
-    """
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        while messages:
-            message = messages.pop(0)
-            if isinstance(message, dict):
-                return message
-            await message()
-        return await asyncio.get_running_loop().create_future()  # nothing more comes
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": query.encode(),
-        "root_path": "",
-        "headers": [(b"host", b"127.0.0.1")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 80),
-    }
-    asyncio.run(asyncio.wait_for(app(scope, receive, send), 20))
-    return sent
-
-
 def _told(sent: list[Any]) -> tuple[int, dict[str, Any]]:
     assert dict(sent[0]["headers"])[b"content-type"] == PROBLEM.encode()
     return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
@@ -165,7 +88,7 @@ def _told(sent: list[Any]) -> tuple[int, dict[str, Any]]:
 
 def test_408_a_slow_body(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "BODY_S", 0.1)
-    sent = _call(client.app, [{"type": "http.request", "body": SEVEN[:100], "more_body": True}])
+    sent = call(client, [{"type": "http.request", "body": SEVEN[:100], "more_body": True}])
     status, told = _told(sent)
     assert status == 408
     check_told(told, 408, "0.1 s")
@@ -174,7 +97,7 @@ def test_408_a_slow_body(client: TestClient, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_400_a_body_that_ends_early(client: TestClient) -> None:
     messages = [{"type": "http.request", "body": SEVEN[:100], "more_body": True}, {"type": "http.disconnect"}]
-    status, told = _told(_call(client.app, messages))
+    status, told = _told(call(client, messages))
     check_told(told, status)
     assert status == 400
 
@@ -202,7 +125,7 @@ def test_413_by_what_comes(client: TestClient) -> None:
         num_read += 1
 
     piece = {"type": "http.request", "body": bytes(100_000), "more_body": True}
-    status, told = _told(_call(client.app, [part for _ in range(50) for part in (count, piece)]))  # type: ignore[misc]
+    status, told = _told(call(client, [part for _ in range(50) for part in (count, piece)]))  # type: ignore[misc]
     check_told(told, status, "0.3 MB")
     assert (status, num_read) == (413, 4)
 
@@ -352,68 +275,3 @@ def test_500_says_nothing_of_the_inside(client: TestClient, monkeypatch: pytest.
     check_problem(answer, 500)
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-# Load.
-
-
-def test_429_and_503(held: _Held) -> None:
-    """One is worked on, one waits, a third is sent away; then the end finishes the two and takes no more."""
-    with serving(queue_size=1, threads=1) as client:
-        answers: list[Any] = []
-        threads = [_later(client, answers)]
-        assert held.begun.acquire(timeout=20)
-        threads.append(_later(client, answers))
-        _wait_for(lambda: engine_of(client).num_waiting == 1)
-        for path in POSTS:  # before the body is looked at
-            check_problem(client.post(path, content=b"no sound"), 429, "1 requests")
-        assert client.get("/healthz").status_code == 200
-        closing = threading.Thread(target=engine_of(client).close, args=(20,))
-        closing.start()
-        _wait_for(lambda: client.get("/healthz").status_code != 200)
-        check_problem(client.get("/healthz"), 503, "shutting down")
-        for path in POSTS:
-            check_problem(client.post(path, content=SEVEN), 503, "shutting down")
-        held.go.set()
-        for thread in (*threads, closing):
-            thread.join(20)
-        assert [answer.status_code for answer in answers] == [200, 200]
-
-
-def test_503_after_the_deadline(held: _Held) -> None:
-    with serving(deadline_s=0.1, threads=1) as client:
-        answers: list[Any] = []
-        threads = [_later(client, answers, num_images=4)]
-        assert held.begun.acquire(timeout=20)
-        threads.append(_later(client, answers))
-        _wait_for(lambda: engine_of(client).num_waiting == 1)
-        time.sleep(0.15)
-        held.go.set()
-        for thread in threads:
-            thread.join(20)
-        for answer in answers:
-            check_problem(answer, 503, "deadline")
-        assert len(answers) == 2
-
-
-@pytest.mark.parametrize("form", ["png", "ndjson"])
-def test_a_client_that_leaves_is_not_painted_for(form: str, monkeypatch: pytest.MonkeyPatch, held: _Held) -> None:
-    from soundsight.generator import Generator
-
-    counted: list[int] = []
-    together = Generator.together
-    monkeypatch.setattr(Generator, "together", lambda own, *args: counted.append(1) or together(own, *args))
-
-    async def is_heard() -> None:
-        while not held.begun.acquire(blocking=False):
-            await asyncio.sleep(0.005)
-
-    with serving(threads=1) as client:
-        body = {"type": "http.request", "body": SEVEN, "more_body": False}
-        messages: list[Any] = [body, is_heard, {"type": "http.disconnect"}]
-        sent = _call(client.app, messages, query=f"num_images=64&format={form}")
-        assert sent[0]["status"] == 499
-        held.go.set()
-        _wait_for(lambda: engine_of(client).num_active == 0)
-        assert counted == []
-        assert client.post("/v1/images", content=SEVEN).status_code == 200

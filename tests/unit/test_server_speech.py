@@ -200,3 +200,17 @@ def test_a_phone_number_has_seven_words(piece_s: float) -> None:
     found = _hear(np.concatenate([noise_T, samples_T, noise_T]), rate_hz, round(piece_s * rate_hz))
     assert len(found) == 7
     assert all(0.3 < len(word_T) / rate_hz < 1.2 for _, word_T in found)
+
+
+def test_a_word_that_is_cut_off_by_the_end_is_not_lost() -> None:
+    rate_hz = 16_000
+    tone_T = (0.3 * np.sin(2 * np.pi * 300 * np.arange(rate_hz // 2) / rate_hz)).astype(np.float32)
+    listener = Listener(rate_hz)
+    assert listener.finish() is None
+    listener.hear(np.zeros(rate_hz // 2, np.float32))
+    assert listener.finish() is None
+    listener.hear(tone_T)
+    last = listener.finish()
+    assert last is not None
+    assert last.has_ended
+    assert len(tone_T) <= len(last.samples) <= len(tone_T) + rate_hz // 4

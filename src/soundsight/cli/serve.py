@@ -63,8 +63,9 @@ def serve(
     Nothing is fetched from elsewhere, kept or logged. Other machines reach it only with --host; use --token then, and
     a proxy with HTTPS in front, as browsers give a microphone to secure pages alone.
     """
-    require("fastapi", "serve", "the server")
-    require("uvicorn", "serve", "the server")
+    # All of it: some are often there on their own, and others are missed only by the first form or the first word.
+    for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"):
+        require(module, "serve", "the server")
     from soundsight.server.run import run
     from soundsight.server.settings import Settings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from soundsight._version import __version__
 from soundsight.errors import SoundsightError
-from soundsight.server import images, live, plain
+from soundsight.server import images, live, plain, schemas
 from soundsight.server.guard import Guard
 from soundsight.server.problems import MEDIA_TYPE, Problem, problem_of
 from soundsight.server.serving import Serving
@@ -57,19 +58,28 @@ def create(settings: Settings | None = None) -> FastAPI:
         # FastAPI's own pages of documentation fetch their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         **_untold(),
     )
     app.state.serving = serving
-    app.include_router(images.router)
+    app.router.routes += images.ROUTES
     app.include_router(plain.router)
     app.include_router(live.router)
     plain.mount_page(app)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_exception_handler(Problem, _told)
     app.add_exception_handler(SoundsightError, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
     app.add_middleware(Guard, settings=serving.settings, counters=serving.counters, engine=serving.engine)
     return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The description of the interface, the same object at every call."""
+    told = FastAPI.openapi(app)
+    told["paths"] = schemas.PATHS | told["paths"]
+    return told
 
 
 def _untold() -> dict[str, Any]:

@@ -21,6 +21,7 @@ class Counters:
 
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter(
             "soundsight_requests", "Requests answered.", ["route", "status"], registry=own, namespace=""
         )
@@ -55,8 +56,11 @@ class Counters:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request is answered."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        if (own := self._children.get((route, status))) is None:
+            own = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._children[route, status] = own
+        own[0].inc()
+        own[1].observe(seconds)
         if _SHARED in os.environ:
             self._waiting.set(self._engine.num_waiting)
             self._active.set(self._engine.num_active)

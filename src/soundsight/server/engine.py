@@ -89,6 +89,7 @@ class Engine:
         max_rows: Pictures in one call, and jobs that a thread holds at once.
         window_s: How long a thread that has nothing else to do waits for company before it paints.
         watch: Told how many pictures each call had.
+        carry: Called after each round, when jobs have said what they had to say.
     """
 
     def __init__(
@@ -98,7 +99,9 @@ class Engine:
         max_rows: int = 16,
         window_s: float = 0.0,
         watch: Callable[[int], None] = lambda num_rows: None,
+        carry: Callable[[], None] = lambda: None,
     ) -> None:
+        self._carry = carry
         self._queue_size, self._max_rows, self._window_s, self._watch = queue_size, max_rows, window_s, watch
         self._waiting: deque[Job] = deque()
         self._wake = threading.Condition()
@@ -169,6 +172,7 @@ class Engine:
             self._waiting.clear()
         for job in left:
             job.fail(_closing())
+        self._carry()
 
     def _work(self) -> None:
         active: list[_Active] = []
@@ -179,6 +183,7 @@ class Engine:
             if active:
                 self._round(active)
             num_ended = _drop_ended(active)
+            self._carry()
             busy_s += time.monotonic() - began
             if num_ended:
                 with self._wake:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
 from soundsight.server.problems import MEDIA_TYPE, Problem
+from soundsight.server.schemas import PATHS
 from soundsight.server.settings import LOOPBACK, Settings
 
 __all__ = ["Guard", "is_token"]
@@ -183,7 +184,7 @@ def _host_of(host: str) -> str:
 
 def _route(scope: Scope) -> str:
     """A name for counting: that of the route, never what a caller made up."""
-    path = getattr(scope.get("route"), "path", None)
+    path = scope["path"] if scope["path"] in PATHS else getattr(scope.get("route"), "path", None)
     return str(path) if path else "other"
 
 

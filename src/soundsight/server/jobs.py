@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import time
@@ -19,14 +18,14 @@ from soundsight import audio, film, picture
 from soundsight.alignment import Alignment
 from soundsight.audio import Clip
 from soundsight.controls import Controls, inputs_of
-from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 from soundsight.result import Heard
 from soundsight.server.engine import Row
+from soundsight.server.events import Events
 from soundsight.server.options import ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
 
-__all__ = ["EmbeddingJob", "Events", "ImagesJob", "MorphJob", "PictureJob"]
+__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -36,29 +35,6 @@ MAX_PIXELS = 1 << 24
 _MAX_PICTURES = 512
 _NUM_PEAKS = 200
 _FILM_PER_S = 12.0
-
-
-class Events:
-    """What a job says, in the order said, from the engine's threads to the event loop.
-
-    Args:
-        loop: Where it is listened to.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._queue: asyncio.Queue[bytes | Problem | None] = asyncio.Queue()
-
-    def say(self, what: bytes | Problem | None) -> None:
-        """Bytes of an answer, a problem that ends it, or None for its end."""
-        try:
-            self._loop.call_soon_threadsafe(self._queue.put_nowait, what)
-        except RuntimeError:  # the loop has ended, and with it whoever listened
-            return
-
-    async def next(self) -> bytes | Problem | None:
-        """The next thing said."""
-        return await self._queue.get()
 
 
 @dataclass(eq=False)
@@ -87,12 +63,6 @@ class _Job:
         """Say what is wrong."""
         self.events.say(problem)
 
-    def decode(self, sound: bytes | Clip, hearing: Hearing) -> Clip:
-        """A sound as a clip at the model's rate; decoding stops at the limit."""
-        if isinstance(sound, Clip):
-            return sound
-        return audio.decode(sound, sample_rate_hz=hearing.sample_rate_hz, max_duration_s=self.max_duration_s)
-
 
 @dataclass(eq=False)
 class PictureJob(_Job):
@@ -107,8 +77,7 @@ class PictureJob(_Job):
     def begin(self) -> list[Row]:
         """Hear, and say what is to be painted."""
         asked = Controls(**self.options.controls)  # type: ignore[typeddict-item]
-        clip = self.decode(self.sound, self.pipe)
-        self.clips = self.pipe.hear(clip, split=self.options.split)
+        self.clips = self.pipe.hear(self.sound, split=self.options.split, max_duration_s=self.max_duration_s)
         num = self.options.num_images
         if len(self.clips) * num > _MAX_PICTURES:
             raise Problem(
@@ -229,7 +198,10 @@ class MorphJob(_Job):
         """Make all frames."""
         options = self.options
         _check_pixels(self.pipe, options.num_frames, options.size)
-        first, second = (self.decode(sound, self.pipe) for sound in (self.first, self.second))
+        first, second = (
+            audio.decode(sound, sample_rate_hz=self.pipe.sample_rate_hz, max_duration_s=self.max_duration_s)
+            for sound in (self.first, self.second)
+        )
         asked = Controls(**options.controls)  # type: ignore[typeddict-item]
         made = self.pipe.morph(first, second, options.num_frames, options.seed, options.size, **asked)
         origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": options.seed}
@@ -261,7 +233,7 @@ class EmbeddingJob(_Job):
     def begin(self) -> list[Row]:
         """Hear and embed."""
         space = self.alignment()
-        place_1D = space.embed_sounds(space.extract(space.hear(self.decode(self.sound, space))))
+        place_1D = space.embed_sounds(space.extract(space.hear(self.sound, max_duration_s=self.max_duration_s)))
         told = {"model": space.folder.name, "size": place_1D.shape[1], "embedding": place_1D[0].tolist()}
         self.events.say(json.dumps(told).encode())
         return []

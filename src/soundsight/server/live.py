@@ -20,8 +20,9 @@ from soundsight.audio import Clip
 from soundsight.audio.clip import MAX_RATE_HZ
 from soundsight.errors import SoundsightError
 from soundsight.result import Heard
+from soundsight.server.events import Events
 from soundsight.server.guard import is_token
-from soundsight.server.jobs import Events, PictureJob
+from soundsight.server.jobs import PictureJob
 from soundsight.server.options import ImageOptions, Painting
 from soundsight.server.problems import Problem, problem_of
 from soundsight.server.serving import Serving
@@ -33,6 +34,7 @@ router = APIRouter()
 
 _SESSION_S = 600.0
 _SILENCE_S = 60.0
+_START = '{"type": "start", "sample_rate_hz": …}'
 _EVERY_S = 0.12
 """A picture of an unfinished word at most so often."""
 _LEVEL_EVERY_S = 0.1
@@ -129,6 +131,8 @@ class _Session:
             while (samples_T := await self._samples(end)) is not None:
                 for speech in listener.hear(samples_T):
                     await self._follow(speech)
+            if (last := listener.finish()) is not None:
+                await self._follow(last)
             await self._settle()
         finally:
             if self._pending is not None:
@@ -142,7 +146,7 @@ class _Session:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the first message"
-            raise Problem(422, f"{where}: {first['msg']}; expected a start as text, see /openapi.json") from error
+            raise Problem(422, f"{where}: {first['msg']}; expected {_START} as text") from error
         if not is_token(start.token or "", self._serving.settings):
             raise Problem(401, "a token is needed in the first message")
         return start
@@ -197,7 +201,7 @@ class _Session:
 
     def _paint(self, speech: Speech, *, is_final: bool) -> None:
         job = _WordJob(
-            Events(asyncio.get_running_loop()),
+            Events(self._serving.post),
             self._serving.deadline,
             self._serving.settings.max_duration_s,
             self._pipe,

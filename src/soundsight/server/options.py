@@ -21,7 +21,7 @@ MAX_TEXT = 200
 class Painting(BaseModel):
     """What every request for pictures may say."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """What the noise is drawn from: the same sound, seed and model give the same pictures."""
@@ -66,7 +66,7 @@ class MorphOptions(Painting):
 class EmbeddingOptions(BaseModel):
     """Of ``POST /v1/embeddings``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: Literal["alignment"] = "alignment"
     """The space."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -68,7 +69,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, MissingExtraError):
         return Problem(415, str(error), title="Unsupported sound")
     if isinstance(error, AudioError):
-        return Problem(422, str(error).replace("the given bytes", "the sound"), title="Unusable sound")
+        # The sender knows which one it was, and the sound has no other name here.
+        told = re.sub("^(the given bytes|bytes|samples): ", "the sound: ", str(error))
+        return Problem(422, told, title="Unusable sound")
     if isinstance(error, UnknownNameError):
         return Problem(422, str(error), title="Unknown name")
     if isinstance(error, SoundsightError) and not isinstance(error, ModelError):

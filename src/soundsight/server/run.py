@@ -39,11 +39,11 @@ def run(settings: Settings, port: int, workers: int, say: Say) -> None:
     Raises:
         SoundsightError: A model cannot be served, or the address cannot be listened on.
     """
+    listening = _listen(settings.host, port)
     if settings.is_open and settings.token is None:
         say(
             "soundsight serve: warning: every machine that reaches this one can use it; a --token would keep others out"
         )
-    listening = _listen(settings.host, port)
     url = _url(settings.host, listening.getsockname()[1])
     settings.to_environment()
     options: dict[str, Any] = {

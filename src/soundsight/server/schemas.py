@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
 from soundsight.server.problems import MEDIA_TYPE
 
-__all__ = ["EMBEDDINGS", "EXAMPLES", "HEALTH", "IMAGES", "MODELS", "MORPHS", "answers", "line", "text"]
+__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "answers", "line", "text"]
 
 Json = dict[str, Any]
 
@@ -185,22 +185,41 @@ def _pictures(*kinds: str) -> Json:
 _OF_SOUNDS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _PICTURES = _pictures("image/png", "image/jpeg", "image/webp", "application/zip")
 _PICTURES["content"]["application/json"] = {"schema": _WHOLE}
-IMAGES = _extra(
-    parameters=_parameters(ImageOptions),
-    requestBody=_sound_body(ImageOptions),
-    responses={"200": _PICTURES, **_refusals(*_OF_SOUNDS)},
-)
-MORPHS = _extra(
-    parameters=_parameters(MorphOptions),
-    requestBody=_morph_body(),
-    responses={"200": _pictures("image/gif", "application/zip"), **_refusals(*_OF_SOUNDS)},
-)
 _PLACE = _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)})
-EMBEDDINGS = _extra(
-    parameters=_parameters(EmbeddingOptions),
-    requestBody=_sound_body(EmbeddingOptions),
-    responses={
-        "200": {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
-        **_refusals(*_OF_SOUNDS),
-    },
-)
+
+
+def _operation(name: str, summary: str, tag: str, kind: type[BaseModel], body: Json, answer: Json) -> Json:
+    return {
+        "post": {
+            "tags": [tag],
+            "summary": summary,
+            "operationId": name,
+            "parameters": _parameters(kind),
+            "requestBody": body,
+            "responses": {"200": answer, **_refusals(*_OF_SOUNDS)},
+        }
+    }
+
+
+PATHS: Json = {
+    "/v1/images": _operation(
+        "images", "Pictures of a sound", "pictures", ImageOptions, _sound_body(ImageOptions), _PICTURES
+    ),
+    "/v1/morphs": _operation(
+        "morphs",
+        "Pictures on the way from one sound to another",
+        "pictures",
+        MorphOptions,
+        _morph_body(),
+        _pictures("image/gif", "application/zip"),
+    ),
+    "/v1/embeddings": _operation(
+        "embeddings",
+        "Where a sound lies in the space that sounds and pictures share",
+        "embeddings",
+        EmbeddingOptions,
+        _sound_body(EmbeddingOptions),
+        {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
+    ),
+}
+"""The routes for sounds, which FastAPI does not know."""

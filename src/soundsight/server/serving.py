@@ -15,6 +15,7 @@ from soundsight.folder import pretrained_names, read_folder, resolve
 from soundsight.pipeline import AudioToImage
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
+from soundsight.server.events import Post
 from soundsight.server.problems import Problem
 from soundsight.server.settings import Settings
 from soundsight.server.uploads import Budget
@@ -38,16 +39,22 @@ class Serving:
     def __post_init__(self) -> None:
         self.pipes = load_models(self.settings.models)
         self.counters = Counters()
+        self.post = Post()
         self.engine = Engine(
             self.settings.threads,
             self.settings.queue_size,
             self.settings.max_rows,
             self.settings.window_s,
             self.counters.painted,
+            self._carry,
         )
         self.counters.watch(self.engine)
         self.budget = Budget(max(64 << 20, 4 * self.settings.max_upload_bytes))
         self._lock = threading.Lock()
+
+    def _carry(self) -> None:
+        if "post" in vars(self):  # else nobody has asked for anything yet, and this thread has no loop
+            self.post.carry()
 
     @cached_property
     def _alignment(self) -> Alignment:

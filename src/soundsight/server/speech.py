@@ -15,6 +15,7 @@ _FRAME_S = 0.01
 # A word is louder than the quiet around it, and than the noise of any room.
 _ABOVE_FLOOR_DB = 12.0
 _QUIETEST_DB = -52.0
+_LOUDEST_FLOOR_DB = -30.0
 _SHORTEST_FRAMES = 6
 # As `audio.silence` cuts recordings: pauses inside a word last up to 0.2 s.
 _PAUSE_FRAMES = 24
@@ -71,12 +72,16 @@ class Listener:
         self._forget()
         return [*found, self._now(has_ended=False)]
 
+    def finish(self) -> Speech | None:
+        """The word that is being said when the stream ends; None where nobody speaks."""
+        return None if self._start is None else self._now(has_ended=True)
+
     def _step(self, level_db: float) -> bool:
         """One frame more; whether a word ends with it."""
         self._levels = [*self._levels[-_FLOOR_FRAMES:], level_db]
         floor_db = float(np.percentile(self._levels, _FLOOR_PERCENTILE)) if len(self._levels) >= 10 else _QUIETEST_DB
         # In a word the floor stays: a long vowel is no noise.
-        is_loud = level_db > max(_QUIETEST_DB, min(floor_db, -30.0) + _ABOVE_FLOOR_DB)
+        is_loud = level_db > max(_QUIETEST_DB, min(floor_db, _LOUDEST_FLOOR_DB) + _ABOVE_FLOOR_DB)
         self._num_quiet = 0 if is_loud else self._num_quiet + 1
         if self._start is None:
             self._num_loud = self._num_loud + 1 if is_loud else 0

@@ -28,10 +28,12 @@ export function askToken() {
   asking ??= new Promise((resolve) => {
     const form = $("token-form");
     form.hidden = false;
+    if (readToken()) alertOf(new Error("That was not the right token."));
     $("token").value = "";
     $("token").focus();
     form.addEventListener("submit", (event) => {
       event.preventDefault();
+      alertOf(null);
       token = $("token").value.trim();
       try { sessionStorage.setItem(TOKEN, token); } catch {}
       form.hidden = true;

@@ -90,18 +90,19 @@ async function draw(wanted, { isNew = true, since = performance.now() } = {}) {
 
 async function drawOne(drawing, since, signal) {
   const file = { name: drawing.name, blob: drawing.sound };
-  let part = null;
   for await (const message of lines("v1/images", { query: { ...drawing.options, format: "ndjson" }, sounds: { file }, signal, onWait })) {
     if (signal.aborted) return;
     if (message.type === "sound") {
-      part = { ...message, images: [] };
+      const part = { ...message, images: [] };
       if (!drawing.parts.length) drawings.push(drawing);
       drawing.parts.push(part);
       gallery.addPart(drawing, part);
       showSound(drawing);
       showFeatures(part);
       showHeard(drawing, model());
-    } else if (message.type === "image" && part) {
+    } else if (message.type === "image") {
+      const part = drawing.parts.find((one) => one.part === message.part); // all parts may be told before the first picture
+      if (!part) continue;
       part.images.push({ png: message.png, width: message.width, height: message.height });
       gallery.addImage(drawing, part, part.images.length - 1);
       if (!$("gallery").dataset.firstMs) {

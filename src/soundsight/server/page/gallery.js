@@ -30,6 +30,7 @@ export class Gallery {
   constructor(handlers) {
     this.root = $("gallery");
     this.handlers = handlers;
+    this.groups = new WeakMap(); // of each part
   }
 
   /** Takes all away and shows where pictures will be. */
@@ -77,10 +78,10 @@ export class Gallery {
     }
     group.append(...this.#places());
     this.root.append(group);
-    this.group = group;
+    this.groups.set(part, group);
   }
 
-  /** Shows a picture in the next free place. */
+  /** Shows a picture in the next free place of its part. */
   addImage(drawing, part, index) {
     const image = part.images[index];
     const picture = show(make("img"), image, describe(drawing, part, index));
@@ -89,9 +90,10 @@ export class Gallery {
     button.dataset.part = part.part;
     button.addEventListener("click", () => this.handlers.onOpen(drawing, part, index));
     for (const event of ["focus", "mouseenter"]) button.addEventListener(event, () => this.handlers.onLook(drawing, part));
-    const place = this.group.querySelector(".empty");
+    const group = this.groups.get(part);
+    const place = group.querySelector(".empty");
     if (place) place.replaceWith(button);
-    else this.group.append(button);
+    else group.append(button);
   }
 
   /** No more are to come: empty places go away. */

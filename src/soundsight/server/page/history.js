@@ -20,7 +20,9 @@ function open() {
 function store(change) {
   if (!database) return;
   try {
-    change(database.transaction("sounds", "readwrite").objectStore("sounds"));
+    const transaction = database.transaction("sounds", "readwrite");
+    change(transaction.objectStore("sounds"));
+    transaction.commit?.(); // else it is undone where the page is left at once
   } catch (error) {
     console.warn("The history cannot be kept:", error);
   }
