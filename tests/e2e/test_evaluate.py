@@ -234,6 +234,7 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         (generator, "--judge", "nobody"): "no judge 'nobody'; train one",
         (generator, "--judge", generator): "makes pictures from sounds; choose a judge",
         (judge, "--split", "random"): "leave --split out",
+        (judge, "--judge", judge): "is a judge itself, tested on real test images; leave --judge out",
         (generator, "--judge", judge, "--seed", "-1"): "a seed is",
         (generator, "--judge", judge, "--samples", "1000"): "number of samples",
         (generator, "--judge", judge, "--out", "file/report"): "file/report",

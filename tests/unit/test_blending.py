@@ -209,6 +209,16 @@ def test_morph_writes_what_its_name_says(suffix, recordings, tmp_path, capsys):
             assert film.n_frames == 6
 
 
+def test_a_morph_tells_programs_what_it_made(recordings, tmp_path, capsys):
+    model, out = write_generator(tmp_path / "toy"), tmp_path / "film.gif"
+    options = ["--frames", "4", "--size", "32", "--seed", "3", "--model", str(model), "--json"]
+    assert main(["morph", *map(str, recordings), "-o", str(out), *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    with Image.open(out) as film:
+        assert (told["width"], told["height"]) == film.size
+    assert (told["file"], told["frames"], told["seed"], told["model"]) == (str(out), 4, 3, "toy")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

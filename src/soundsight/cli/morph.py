@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,7 @@ def morph(
         int | None,
         typer.Option(min=8, max=4096, metavar="N", help="Long side in pixels.", show_default="280, or as drawn"),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON.")] = False,
 ) -> None:
     """Make a film from one sound to another.
 
@@ -85,4 +87,5 @@ def morph(
         replace_file(path, data)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written ({error.strerror})") from error
-    show(out)
+    told = {**origin, "file": out, "frames": frames, "width": shown.shape[2], "height": shown.shape[1]}
+    show(json.dumps(told) if as_json else out)

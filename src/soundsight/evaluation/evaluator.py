@@ -100,6 +100,8 @@ def evaluate(
     elif model.kind == "judge":
         if split is not None:
             raise SoundsightError(f"'{model.name}' is a judge, tested on real test images; leave --split out")
+        if judge != _JUDGE:
+            raise SoundsightError(f"'{model.name}' is a judge itself, tested on real test images; leave --judge out")
         found = evaluate_judge(model, root)
     elif recipe_of(model).data.pairs is not None:
         if around.outliers or around.noise or draws > 1:
