@@ -50,6 +50,12 @@ def test_a_warning_where_others_can_reach_it(tmp_path: Path) -> None:
         assert "secret" not in " ".join(psutil.Process(server.process.pid).cmdline())
 
 
+def test_a_proxy_in_the_environment_is_not_asked(tmp_path: Path) -> None:
+    """Several workers are asked whether they are ready; this machine needs no proxy for that."""
+    with served(tmp_path, "--workers", "2", http_proxy="http://127.0.0.1:9", no_proxy="", NO_PROXY="") as server:
+        assert server.ask("/healthz")[0] == 200
+
+
 def test_the_other_loopback(tmp_path: Path) -> None:
     if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
         pytest.skip("this machine has no IPv6")
@@ -86,13 +92,17 @@ def test_models_that_cannot_be_served(tmp_path: Path, workers: str) -> None:
     [
         (["--port", "70000"], "--port"),
         (["--workers", "0"], "--workers"),
-        (["--max-upload", "0"], "max_upload"),
-        (["--max-seconds", "nan"], "max_duration"),
-        (["--max-images", "0"], "max_images"),
+        (["--max-upload", "0"], "--max-upload"),
+        (["--max-upload", "nan"], "--max-upload"),
+        (["--max-upload", "inf"], "--max-upload"),
+        (["--origin", "example.org"], "origin"),
+        (["--origin", "*"], "origin"),
+        (["--max-seconds", "nan"], "--max-seconds"),
+        (["--max-images", "0"], "--max-images"),
         (["--queue", "0"], "queue"),
         (["--deadline", "0"], "deadline"),
         (["--rate", "0"], "rate"),
-        (["--batch", "0"], "max_rows"),
+        (["--batch", "0"], "--batch"),
         (["--window", "-1"], "window"),
         (["--token", "ü"], "token"),
         (["--host", "no.such.host.invalid"], "no.such.host.invalid"),
@@ -113,7 +123,9 @@ def test_help_says_every_option() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("module", ["fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets"])
+@pytest.mark.parametrize(
+    "module", ["fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client", "websockets"]
+)
 def test_without_the_extra(module: str) -> None:
     """One line that says what to install, whichever part of it is missing."""
     code = (

@@ -184,3 +184,23 @@ def test_an_end_that_takes_too_long_tells_those_who_wait() -> None:
         assert (job.problem.status, job.num_ends, job.has_begun) == (503, 1, False)
     painter.let()
     active.check()
+
+
+def test_a_fault_of_the_engine_itself_leaves_nobody_waiting() -> None:
+    """Counting is outside of every job: where it fails, the jobs of that round are told, and the next are served."""
+    faults = [RuntimeError("counters")]
+
+    def watch(num_rows: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    painter = Painter()
+    with engine(watch=watch) as made:
+        first, second = Job(painter, 1), Job(painter, 2)
+        made.submit(first)
+        problem = first.wait().problem
+        assert problem is not None
+        assert (problem.status, "counters" in problem.detail) == (500, False)
+        made.submit(second)
+        second.check()
+    assert made.num_active == 0

@@ -120,6 +120,34 @@ def test_other_names(client: TestClient, host: str) -> None:
         pass
 
 
+def test_a_proxy_passes_on_the_name_that_its_owner_allows() -> None:
+    with serving(origins=(FRIEND, "https://[2001:db8::1]:8443")) as client:
+        for origin in (FRIEND, "https://[2001:db8::1]:8443"):
+            headers = {"host": origin.partition("://")[2], "origin": origin}
+            assert client.get("/v1/models", headers=headers).status_code == 200
+        for host in ("evil.example", "[2001:db8::2]", "https", ""):
+            check_problem(client.get("/v1/models", headers={"host": host}), 403, "localhost")
+
+
+@pytest.mark.parametrize(
+    "origin", ["*", "null", "example.org", "https://Example.org", "https://a/b", "https://a@b", ""]
+)
+def test_what_is_no_origin(origin: str) -> None:
+    with pytest.raises(SoundsightError, match="origin"):
+        Settings(origins=(origin,))
+
+
+def test_this_machine_has_more_addresses_than_one() -> None:
+    """All of 127/8 and ::1 is this machine alone; names are compared there, too."""
+    for host in ("127.0.0.2", "0:0:0:0:0:0:0:1", "LOCALHOST"):
+        assert not Settings(host=host).is_open
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", ""):
+        assert Settings(host=host).is_open
+    with serving(host="127.0.0.2") as client:
+        assert client.get("/healthz", headers={"host": "127.0.0.2:8000"}).status_code == 200
+        check_problem(client.get("/healthz", headers={"host": "evil.example"}), 403, "localhost")
+
+
 def test_a_server_that_is_open_has_any_name() -> None:
     with serving(host="0.0.0.0") as client:
         assert client.get("/healthz", headers={"host": "my.machine:8000"}).status_code == 200

@@ -20,6 +20,8 @@ from onnx_models import generator_bytes, write_generator
 from served import EXAMPLES, SEVEN, TestClient, check_told, connect, decoded, engine_of, serving
 from soundsight import AudioToImage, audio
 from soundsight.server import live
+from soundsight.server.engine import Engine
+from soundsight.server.problems import Problem
 from soundsight.server.speech import Listener
 
 START = {"type": "start", "sample_rate_hz": 22_050}
@@ -276,6 +278,42 @@ def test_1013_where_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
         told, code = _session(client, START, *_pieces(samples_T, rate_hz), STOP)
         _check_refused(told, 503, "shutting down")
         assert code == 1013
+
+
+def test_1013_where_too_many_speak() -> None:
+    with serving(queue_size=1) as client:
+        with connect(client) as socket:
+            socket.send_json(START)
+            assert socket.receive_json() == {"type": "ready"}
+            told, code = _session(client, START)
+            _check_refused(told, 429, "too many")
+            assert code == 1013
+        assert _session(client, START, STOP)[1] == 1000
+
+
+def test_a_picture_of_half_a_word_may_be_left_out(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the queue is full while somebody speaks; the next one may find room."""
+    samples_T, rate_hz = _stream("seven.wav")
+    submit, refused = Engine.submit, []
+
+    def full(own: Engine, job: Any) -> None:
+        if not job.is_final:
+            refused.append(job)
+            raise Problem(429, "full")
+        submit(own, job)
+
+    monkeypatch.setattr(Engine, "submit", full)
+    told, code = _session(client, START, *_pieces(samples_T, rate_hz // 10), STOP)
+    assert refused
+    assert [each["final"] for each in told if each["type"] == "image"] == [True]
+    assert (told[-1], code) == ({"type": "end"}, 1000)
+
+
+def test_nobody_is_heard_much_faster_than_they_speak(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_AHEAD_S", 0.5)
+    began = time.monotonic()
+    assert _session(client, START, *[bytes(2 * 22_050)] * 2, STOP)[1] == 1000
+    assert 1.4 <= time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("when", ["first", "later"])

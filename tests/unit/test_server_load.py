@@ -96,6 +96,13 @@ def test_503_after_the_deadline(held: _Held) -> None:
         assert len(answers) == 2
 
 
+def test_503_at_the_deadline_where_no_thread_is_free_to_say_so(held: _Held) -> None:
+    with serving(deadline_s=0.1, threads=1) as client:
+        for _ in range(2):  # one that is heard for too long, and one that waits for it
+            check_problem(client.post("/v1/images", content=SEVEN), 503, "deadline")
+        held.go.set()
+
+
 @pytest.mark.parametrize("form", ["png", "ndjson"])
 def test_a_client_that_leaves_is_not_painted_for(form: str, monkeypatch: pytest.MonkeyPatch, held: _Held) -> None:
     counted: list[int] = []

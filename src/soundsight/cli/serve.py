@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsight.cli import complete_generators, examples, say
-from soundsight.errors import require
+from soundsight.errors import SoundsightError, require
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -64,8 +64,12 @@ def serve(
     a proxy with HTTPS in front, as browsers give a microphone to secure pages alone.
     """
     # All of it: some are often there on their own, and others are missed only by the first form or the first word.
-    for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"):
+    for module in ("fastapi", "uvicorn", "httptools", "prometheus_client", "python_multipart", "websockets"):
         require(module, "serve", "the server")
+    if not 0.001 <= max_upload <= 1000:
+        raise SoundsightError(f"--max-upload is {max_upload:g}; expected 0.001 to 1000 megabytes")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # the engine's threads are all that there shall be, here and in workers
     from soundsight.server.run import run
     from soundsight.server.settings import Settings
 

@@ -177,7 +177,7 @@ class Client:
 
         Args:
             sound: As for ``images``.
-            model: One of ``models()`` that has such a space; ``alignment`` if None.
+            model: The space; there is one, ``alignment``, which is also what None means.
 
         Returns:
             (D,) float32, of length 1.

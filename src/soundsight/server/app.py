@@ -79,6 +79,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The description of the interface, the same object at every call."""
     told = FastAPI.openapi(app)
     told["paths"] = schemas.PATHS | told["paths"]
+    told |= schemas.SECURITY
     return told
 
 

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from soundsight.generator import Generator
 from soundsight.server.problems import Problem, problem_of
 
-__all__ = ["Engine", "Job", "Row"]
+__all__ = ["Engine", "Job", "Row", "late"]
 
 Float32 = NDArray[np.float32]
+_BEGIN_S = 0.05
 _log = logging.getLogger("soundsight.server")
 
 
@@ -179,17 +180,35 @@ class Engine:
         busy_s = 0.0
         while (taken := self._take_in(active)) is not None:
             began = time.monotonic()
-            active += [_begin(job) for job in taken]
-            if active:
+            num_ended = 0
+            try:
+                self._begin_some(taken, active)
                 self._round(active)
-            num_ended = _drop_ended(active)
-            self._carry()
+                num_ended = _drop_ended(active)
+                self._carry()
+            except Exception as error:  # a fault of ours: nobody is left waiting, and the thread lives on
+                num_ended += len(active)
+                for each in active:
+                    _end(each, error)
+                active.clear()
             busy_s += time.monotonic() - began
             if num_ended:
                 with self._wake:
                     self._num_active -= num_ended
                     self._seconds_per_job += 0.05 * (busy_s / num_ended - self._seconds_per_job)
                 busy_s = 0.0
+
+    def _begin_some(self, taken: list[Job], active: list[_Active]) -> None:
+        """Begin jobs for a moment; the rest goes back, as long sounds should not hold up what is begun."""
+        end = time.monotonic() + _BEGIN_S
+        for number, job in enumerate(taken, start=1):
+            active.append(_begin(job))
+            if time.monotonic() > end and number < len(taken):
+                with self._wake:
+                    self._waiting.extendleft(reversed(taken[number:]))
+                    self._num_active -= len(taken) - number
+                    self._wake.notify()
+                return
 
     def _take_in(self, active: list[_Active]) -> list[Job] | None:
         """Jobs to begin; None at the end. Waits only where there is nothing to go on with."""
@@ -205,6 +224,8 @@ class Engine:
             num = min(share, self._max_rows - len(active))
             taken = [self._waiting.popleft() for _ in range(max(0, num))]
             self._num_active += len(taken)
+            if self._waiting:  # one that was woken may have found another at work on it
+                self._wake.notify()
             return taken
 
     def _round(self, active: list[_Active]) -> None:
@@ -250,7 +271,7 @@ def _drop_ended(active: list[_Active]) -> int:
         if each.job.is_cancelled:
             each.rows.clear()
         elif each.rows and now > each.job.deadline:
-            _end(each, _late())
+            _end(each, late())
         elif not each.rows:
             try:
                 each.job.finish()
@@ -267,7 +288,7 @@ def _begin(job: Job) -> _Active:
     if job.is_cancelled:
         return begun
     if time.monotonic() > job.deadline:
-        _end(begun, _late())
+        _end(begun, late())
         return begun
     try:
         rows = job.begin()
@@ -292,5 +313,6 @@ def _closing() -> Problem:
     return Problem(503, "the server is shutting down", headers={"Retry-After": "5"})
 
 
-def _late() -> Problem:
+def late() -> Problem:
+    """What is told where a deadline has passed."""
     return Problem(503, "the request took longer than its deadline", headers={"Retry-After": "1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,6 +24,7 @@ class Post:
 
     def __init__(self) -> None:
         self._bag: deque[tuple[Events, Said]] = deque()
+        self._lock = threading.Lock()
 
     def add(self, events: Events, what: Said) -> None:
         """Hand something over, from any thread."""
@@ -30,17 +32,16 @@ class Post:
 
     def carry(self) -> None:
         """Bring all there is to its listeners; from any thread."""
-        letters: dict[asyncio.AbstractEventLoop, list[tuple[Events, Said]]] = {}
-        while self._bag:
-            try:
+        # One thread at a time: what another took out before comes before, or an end would overtake its answer.
+        with self._lock:
+            letters: dict[asyncio.AbstractEventLoop, list[tuple[Events, Said]]] = {}
+            while self._bag:
                 events, what = self._bag.popleft()
-            except IndexError:  # another thread was faster
-                break
-            letters.setdefault(events.loop, []).append((events, what))
-        for loop, some in letters.items():
-            # The loop may have ended, and with it whoever listened.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(_deliver, some)
+                letters.setdefault(events.loop, []).append((events, what))
+            for loop, some in letters.items():
+                # The loop may have ended, and with it whoever listened.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_deliver, some)
 
 
 def _deliver(letters: Iterable[tuple[Events, Said]]) -> None:

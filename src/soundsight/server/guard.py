@@ -76,6 +76,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, counters: Counters, engine: Engine) -> None:
         self._app, self._settings, self._counters, self._engine = app, settings, counters, engine
         self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        # A proxy in front may pass on its own name, which its owner has named as an origin.
+        self._names = LOOPBACK | {settings.host} | {_host_of(origin.partition("://")[2]) for origin in settings.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -124,8 +126,8 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers, path: str) -> None:
         host = _host_of(headers.get("host", ""))
         # A page elsewhere may call its own name's address this machine (DNS rebinding): names are compared, too.
-        if not self._settings.is_open and host not in LOOPBACK:
-            raise Problem(403, "this server answers under localhost and 127.0.0.1 alone")
+        if not self._settings.is_open and host not in self._names:
+            raise Problem(403, "this server answers under localhost, 127.0.0.1, and names given with --origin")
         origin = headers.get("origin")
         if origin is not None and path.startswith(_CLOSED) and not self._is_welcome(origin, headers):
             raise Problem(403, "pages of other origins may not call; the server's owner can allow one with --origin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from soundsight.server import schemas
+from soundsight.server.engine import late
 from soundsight.server.events import Events
 from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, parse
@@ -109,15 +111,19 @@ async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]
     serving.engine.submit(job)
     gone = asyncio.ensure_future(_until_gone(request, job))
     try:
-        said = await job.events.next()
+        # The engine looks at deadlines between its steps, and one of them may be long.
+        async with asyncio.timeout(job.deadline - time.monotonic()):
+            said = await job.events.next()
         if isinstance(said, Problem):
             _refuse(said)
         if form != "ndjson":
             if isinstance(job, ImagesJob) and job.heard[0] is not None:
                 headers["X-Heard"] = _plain(job.heard[0].label)
             return Response(said, media_type=_TYPES[form], headers=headers)
-    except BaseException:
+    except BaseException as error:
         job.is_cancelled = True
+        if isinstance(error, TimeoutError):
+            raise late() from None
         raise
     finally:
         gone.cancel()

@@ -22,7 +22,7 @@ from soundsight.pipeline import AudioToImage
 from soundsight.result import Heard
 from soundsight.server.engine import Row
 from soundsight.server.events import Events
-from soundsight.server.options import ImageOptions, MorphOptions
+from soundsight.server.options import MAX_IMAGES, ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
 
 __all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob"]
@@ -32,7 +32,6 @@ UInt8 = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 24
 """Of all pictures of a request: one of 4096 by 4096, or 64 of 512 by 512."""
-_MAX_PICTURES = 512
 _NUM_PEAKS = 200
 _FILM_PER_S = 12.0
 
@@ -78,11 +77,12 @@ class PictureJob(_Job):
         """Hear, and say what is to be painted."""
         asked = Controls(**self.options.controls)  # type: ignore[typeddict-item]
         self.clips = self.pipe.hear(self.sound, split=self.options.split, max_duration_s=self.max_duration_s)
+        self.sound = b""  # not needed any more, and pictures may take a while
         num = self.options.num_images
-        if len(self.clips) * num > _MAX_PICTURES:
+        if len(self.clips) * num > MAX_IMAGES:
             raise Problem(
                 422,
-                f"{len(self.clips)} parts with {num} pictures each; at most {_MAX_PICTURES} pictures are made at once",
+                f"{len(self.clips)} parts with {num} pictures each; at most {MAX_IMAGES} pictures are made at once",
             )
         _check_pixels(self.pipe, len(self.clips) * num, self.options.size)
         noise_MD = self.pipe.draw_noise(self.options.seed, num, asked)

@@ -34,6 +34,10 @@ router = APIRouter()
 
 _SESSION_S = 600.0
 _SILENCE_S = 60.0
+_START_S = 10.0
+"""Until the first message: a caller without the token holds a place meanwhile."""
+_AHEAD_S = 20.0
+"""Sound may come so much faster than it is spoken; beyond that it is taken in as fast as it can have been said."""
 _START = '{"type": "start", "sample_rate_hz": …}'
 _EVERY_S = 0.12
 """A picture of an unfinished word at most so often."""
@@ -85,7 +89,9 @@ class _WordJob(PictureJob):
 @router.websocket("/v1/live")
 async def live(socket: WebSocket) -> None:
     """Listen until it is stopped, and answer with pictures."""
+    serving: Serving = socket.app.state.serving
     await socket.accept()
+    serving.num_live += 1
     try:
         await _Session(socket).run()
     except WebSocketDisconnect:
@@ -96,6 +102,8 @@ async def live(socket: WebSocket) -> None:
     except Exception as error:
         await _end(socket, problem_of(error).to_json() | {"type": "problem"}, _FAILED)
         raise
+    finally:
+        serving.num_live -= 1
 
 
 async def _end(socket: WebSocket, message: dict[str, Any], code: int) -> None:
@@ -112,10 +120,12 @@ class _Session:
         self._socket = socket
         self._serving: Serving = socket.app.state.serving
         self._pending: asyncio.Task[None] | None = None
-        self._next_at = self._level_at = 0.0
+        self._next_at = self._level_at = self._heard_until = 0.0
         self._number = 0
 
     async def run(self) -> None:
+        if self._serving.num_live > self._serving.settings.queue_size:
+            raise Problem(429, "too many are speaking already; try again later", headers={"Retry-After": "5"})
         start = await self._started()
         self._options = ImageOptions(**start.model_dump(exclude={"type", "sample_rate_hz", "token"}))
         self._pipe = self._serving.pipe(start.model)
@@ -129,6 +139,7 @@ class _Session:
         end = time.monotonic() + _SESSION_S
         try:
             while (samples_T := await self._samples(end)) is not None:
+                await self._keep_pace(len(samples_T) / self._rate_hz)
                 for speech in listener.hear(samples_T):
                     await self._follow(speech)
             if (last := listener.finish()) is not None:
@@ -137,10 +148,11 @@ class _Session:
         finally:
             if self._pending is not None:
                 self._pending.cancel()
+                await asyncio.gather(self._pending, return_exceptions=True)
         await _end(self._socket, {"type": "end"}, 1000)
 
     async def _started(self) -> Start:
-        message = await self._receive(_SILENCE_S)
+        message = await self._receive(_START_S)
         try:
             start = Start.model_validate_json(message.get("text") or "", strict=False)
         except ValidationError as error:
@@ -182,6 +194,13 @@ class _Session:
             raise Problem(400, "half a sample: expected 16-bit numbers, two bytes each")
         return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768)
 
+    async def _keep_pace(self, duration_s: float) -> None:
+        """Wait where sound comes much faster than it is spoken: nobody's session shall have the server to itself."""
+        now = time.monotonic()
+        self._heard_until = max(self._heard_until, now) + duration_s
+        if (ahead_s := self._heard_until - now - _AHEAD_S) > 0:
+            await asyncio.sleep(ahead_s)
+
     async def _follow(self, speech: Speech) -> None:
         now = time.monotonic()
         if speech.has_ended:
@@ -194,10 +213,15 @@ class _Session:
             self._level_at = now + _LEVEL_EVERY_S
             level_db = round(max(-100.0, speech.level_db), 1)
             await self._send({"type": "level", "db": level_db, "speaking": speech.is_speaking})
-        is_idle = self._pending is None or self._pending.done()
-        if speech.is_speaking and now >= self._next_at and is_idle:
+        if self._pending is not None and self._pending.done():
+            await self._settle()  # where it failed, that is told now
+        if speech.is_speaking and now >= self._next_at and self._pending is None:
             self._next_at = now + _EVERY_S
-            self._paint(speech, is_final=False)
+            try:
+                self._paint(speech, is_final=False)
+            except Problem as problem:
+                if problem.status != 429:  # too busy for a picture that the next one replaces
+                    raise
 
     def _paint(self, speech: Speech, *, is_final: bool) -> None:
         job = _WordJob(

@@ -12,8 +12,10 @@ from soundsight.noise import MAX_SEED
 from soundsight.picture import MAX_SIZE, MIN_SIZE
 from soundsight.server.problems import Problem
 
-__all__ = ["EmbeddingOptions", "ImageOptions", "MorphOptions", "Painting", "parse"]
+__all__ = ["MAX_IMAGES", "EmbeddingOptions", "ImageOptions", "MorphOptions", "Painting", "parse"]
 
+MAX_IMAGES = 512
+"""Of all parts of a sound together, whatever a server is told."""
 MAX_TEXT = 200
 """Characters of an option."""
 
@@ -46,7 +48,7 @@ class Painting(BaseModel):
 class ImageOptions(Painting):
     """Of ``POST /v1/images``."""
 
-    num_images: Annotated[int, Field(ge=1, le=1000)] = 1
+    num_images: Annotated[int, Field(ge=1, le=MAX_IMAGES)] = 1
     """Pictures of each part of the sound."""
     format: Literal["png", "jpeg", "webp", "zip", "json", "ndjson"] = "png"
     """One file (several pictures side by side), a ZIP of PNGs, JSON with base64, or a line of JSON for each as made."""

@@ -31,6 +31,7 @@ async def page() -> Response:
     return FileResponse(_PAGE / "index.html", media_type="text/html; charset=utf-8")
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", **schemas.answers(schemas.HEALTH, 503), tags=["health"], operation_id="health")
 async def health(request: Request) -> Response:
     """Whether requests are taken in."""

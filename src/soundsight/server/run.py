@@ -9,15 +9,16 @@ import socket
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from soundsight.errors import SoundsightError
+from soundsight.server.protocol import Protocol
 from soundsight.server.settings import Settings
 
 __all__ = ["run"]
@@ -45,9 +46,9 @@ def run(settings: Settings, port: int, workers: int, say: Say) -> None:
             "soundsight serve: warning: every machine that reaches this one can use it; a --token would keep others out"
         )
     url = _url(settings.host, listening.getsockname()[1])
-    settings.to_environment()
     options: dict[str, Any] = {
         "factory": True,
+        "http": Protocol,
         "log_level": "critical" if workers > 1 else "error",
         "access_log": False,
         "server_header": False,
@@ -82,6 +83,7 @@ class _Announced(uvicorn.Server):
 
 def _run_workers(config: uvicorn.Config, listening: socket.socket, url: str, settings: Settings, say: Say) -> None:
     _check_models(settings)
+    settings.to_environment()
     counters = tempfile.mkdtemp(prefix="soundsight-")
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # where workers add up what they count
     try:
@@ -99,13 +101,19 @@ def _check_models(settings: Settings) -> None:
 
 
 def _announce(url: str, say: Say) -> None:
+    """Say that the first worker answers; asked directly, whatever proxies the environment names."""
+    parts = urlsplit(url)
     while True:
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=1)
         try:
-            with urllib.request.urlopen(f"{url}/healthz", timeout=1):  # noqa: S310 - our own address
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
                 say(_ready(url))
                 return
-        except (OSError, urllib.error.URLError):
+        except (OSError, HTTPException):
             time.sleep(0.02)
+        finally:
+            connection.close()
 
 
 def _ready(url: str) -> str:

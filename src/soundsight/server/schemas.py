@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
+from starlette.responses import PlainTextResponse
 
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
 from soundsight.server.problems import MEDIA_TYPE
 
-__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "answers", "line", "text"]
+__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "SECURITY", "answers", "line", "text"]
 
 Json = dict[str, Any]
 
@@ -40,11 +41,17 @@ _PROBLEM = _object(
     retry_after_s=_COUNT,
     errors=_array(_object({"field": _TEXT, "detail": _TEXT})),
 )
-_PROBLEM_EXAMPLE = {
-    "type": "about:blank",
-    "title": "Unusable sound",
-    "status": 422,
-    "detail": "the sound: silent: nothing in it is louder than -80 dB of full scale; expected a sound",
+# What each refusal may say.
+_DETAILS = {
+    400: "the form is broken: Did not find boundary character 45 at index 2",
+    401: "a token is needed: Authorization: Bearer TOKEN",
+    403: "pages of other origins may not call; the server's owner can allow one with --origin",
+    408: "the body took longer than 30 s",
+    413: "more than 16 MB, the most that is taken; send a shorter sound",
+    415: "a body of text/html; expected a sound (audio/…, application/octet-stream) or multipart/form-data",
+    422: "the sound: silent: nothing in it is louder than -80 dB of full scale; expected a sound",
+    429: "128 requests wait already; try again later",
+    503: "the request took longer than its deadline",
 }
 _SOUND = _object(
     {
@@ -61,8 +68,8 @@ _WHOLE = _object(
     {"model": _TEXT, "seed": {"type": ["integer", "string"]}, "sounds": _array(_SOUND), "images": _array(_IMAGE)}
 )
 _LINES = (
-    "A JSON object a line: first `sound` (its outline, what the model sees and hears), then `image` as each is made, "
-    "last `end`, or `problem` where something went wrong on the way."
+    "A JSON object a line: `sound` for each part of a sound (its outline, what the model sees and hears), "
+    "none of a morph; then `image` as each is made, last `end`, or `problem` where something went wrong on the way."
 )
 _LINES_EXAMPLE = '{"type": "image", "part": 0, "index": 0, "width": 28, "height": 28, "png": "iVBORw0…"}\n'
 
@@ -91,6 +98,13 @@ MODELS = _object(
 EXAMPLES = _object({"examples": _array(_object({"name": _TEXT, "title": _TEXT, "url": _TEXT}))})
 
 
+SECURITY: Json = {
+    "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "security": [{}, {"token": []}],
+}
+"""A server may want a token, or none."""
+
+
 def line(values: Mapping[str, Any]) -> bytes:
     """A line of JSON."""
     return json.dumps(values).encode() + b"\n"
@@ -99,10 +113,10 @@ def line(values: Mapping[str, Any]) -> bytes:
 def _refusals(*statuses: int) -> dict[str, Json]:
     told: dict[str, Json] = {}
     for status in statuses:
-        told[str(status)] = {
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": _PROBLEM, "example": _PROBLEM_EXAMPLE | {"status": status}}},
-        }
+        phrase = HTTPStatus(status).phrase
+        example = {"type": "about:blank", "title": phrase, "status": status, "detail": _DETAILS[status]}
+        content = {MEDIA_TYPE: {"schema": _PROBLEM, "example": example}}
+        told[str(status)] = {"description": phrase, "content": content}
         if status in (429, 503):
             told[str(status)]["headers"] = {
                 "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "string", "pattern": "^[0-9]+$"}}
@@ -124,7 +138,8 @@ def answers(schema: Json, *refusals: int) -> Json:
 def text(media_type: str) -> Json:
     """A route that answers with a text."""
     content = {media_type.partition(";")[0]: {"schema": _TEXT}}
-    return _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401)})
+    told = _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401)})
+    return told | {"response_class": PlainTextResponse}
 
 
 def _parameters(kind: type[BaseModel]) -> list[Json]:
@@ -185,6 +200,7 @@ def _pictures(*kinds: str) -> Json:
 _OF_SOUNDS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _PICTURES = _pictures("image/png", "image/jpeg", "image/webp", "application/zip")
 _PICTURES["content"]["application/json"] = {"schema": _WHOLE}
+_PICTURES["headers"]["X-Heard"] = {"description": "What was heard first, where the model says it.", "schema": _TEXT}
 _PLACE = _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)})
 
 

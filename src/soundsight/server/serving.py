@@ -46,15 +46,12 @@ class Serving:
             self.settings.max_rows,
             self.settings.window_s,
             self.counters.painted,
-            self._carry,
+            self.post.carry,
         )
         self.counters.watch(self.engine)
+        self.num_live = 0
         self.budget = Budget(max(64 << 20, 4 * self.settings.max_upload_bytes))
         self._lock = threading.Lock()
-
-    def _carry(self) -> None:
-        if "post" in vars(self):  # else nobody has asked for anything yet, and this thread has no loop
-            self.post.carry()
 
     @cached_property
     def _alignment(self) -> Alignment:

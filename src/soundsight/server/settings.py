@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from soundsight.errors import SoundsightError
+from soundsight.server.options import MAX_IMAGES
 
 __all__ = ["LOOPBACK", "Settings"]
 
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
+# As browsers write it: in small letters, with a port where it is not the usual one, and nothing behind.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _VARIABLE = "SOUNDSIGHT_SERVE"
 
 
@@ -50,21 +55,23 @@ class Settings:
     window_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("max_upload_bytes", 1 << 10, 1 << 30),
-            ("max_duration_s", 1, 4 * 3600),
-            ("max_images", 1, 1000),
-            ("queue_size", 1, 100_000),
-            ("deadline_s", 0.1, 3600),
-            ("threads", 1, 256),
-            ("max_rows", 1, 256),
-            ("window_s", 0, 1),
+        for name, value, low, high in (
+            ("--max-upload", self.max_upload_bytes / 1e6, 1e-3, 1e3),
+            ("--max-seconds", self.max_duration_s, 1, 4 * 3600),
+            ("--max-images", self.max_images, 1, MAX_IMAGES),
+            ("--queue", self.queue_size, 1, 100_000),
+            ("--deadline", self.deadline_s, 0.1, 3600),
+            ("--batch", self.max_rows, 1, 256),
+            ("--window", 1000 * self.window_s, 0, 1000),
+            ("threads", self.threads, 1, 256),
         ):
-            value = getattr(self, name)
             if not low <= value <= high:
                 raise SoundsightError(f"{name} is {value:g}; expected {low:g} to {high:g}")
         if self.rate_per_minute is not None and self.rate_per_minute < 1:
             raise SoundsightError(f"a rate of {self.rate_per_minute} requests a minute; expected 1 or more")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SoundsightError(f"{origin!r:.200} is no origin of a page; expected one like https://example.org")
         token = self.token
         if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
             raise SoundsightError(
@@ -74,7 +81,12 @@ class Settings:
     @property
     def is_open(self) -> bool:
         """Whether others than this machine can reach it."""
-        return self.host not in LOOPBACK
+        if self.host.lower() in LOOPBACK:
+            return False
+        try:
+            return not ip_address(self.host).is_loopback
+        except ValueError:  # a name
+            return True
 
     def to_environment(self) -> None:
         """Leave the settings where this process's workers find them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Speech"]
+__all__ = ["Listener", "Speech"]
 
 Float32 = NDArray[np.float32]
 

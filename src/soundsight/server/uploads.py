@@ -18,6 +18,8 @@ __all__ = ["BODY_S", "Budget", "Share", "Upload", "read_form", "read_sound"]
 BODY_S = 30.0
 """A body that takes longer is given up: nobody's phone is that slow, and a slow body holds memory."""
 _MAX_FIELDS = 32
+# An option has 200 characters at most; and a form may name an encoding that is slow to read.
+_MAX_FIELD_BYTES = 1 << 13
 
 
 class Budget:
@@ -115,7 +117,7 @@ async def read_form(request: Request, max_bytes: int, share: Share, names: tuple
     try:
         # All of it is in memory already: no part is spooled to a file.
         parser = MultiPartParser(
-            request.headers, chunks(), max_files=len(names), max_fields=_MAX_FIELDS, max_part_size=1 << 16
+            request.headers, chunks(), max_files=len(names), max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
         )
         parser.spool_max_size = max_bytes + 1
         form = await parser.parse()

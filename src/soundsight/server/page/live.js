@@ -100,7 +100,7 @@ function connect(mine, chosen, isMine) {
     if (!isMine()) return;
     end();
     if (hasProblem) return;
-    const why = { 1000: "The live session is over; start again to go on.", 1001: "The server is shutting down.", 1013: "The server is busy; try again in a moment." };
+    const why = { 1000: "The live session is over; start again to go on.", 1012: "The server is shutting down.", 1013: "The server is busy; try again in a moment." };
     alertOf(new Problem({ detail: why[code] ?? "The connection for the live mode broke off." }));
   };
 }
