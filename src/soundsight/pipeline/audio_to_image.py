@@ -276,16 +276,20 @@ class AudioToImage(Hearing):
         self.check_numbers(num_frames, seed, size)
         self.check(controls)
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
-        ends_2D = self.draw_noise(seed, 2, controls)
-        inputs, frames = inputs_of(controls), []
-        for place in np.linspace(0, 1, int(num_frames)):
-            features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
-            frames.append(
-                self.generator(features_1FN, turn(ends_2D[0], ends_2D[1], float(place))[None], {**inputs, **blend})
-            )
+        frames = [self.generator(*step) for step in self.way(features_2FN, num_frames, seed, controls)]
         names = f"{sound_name(first)} to {sound_name(second)}"
         images = self._scale(np.concatenate(frames), size)
         return Pictures(images, int(seed), self.folder.name, names, stem=stem_of([first, second], "-to-"))
+
+    def way(
+        self, features_2FN: NDArray[np.float32], num_frames: int, seed: int, controls: Controls
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32], dict[str, NDArray[np.float32]]]]:
+        """Of each frame of ``morph`` the features (1, F, N), the noise (1, D) and further inputs of the network."""
+        first_D, second_D = self.draw_noise(seed, 2, controls)
+        inputs = inputs_of(controls)
+        for place in np.linspace(0, 1, int(num_frames)):
+            features_1FN, blend = self._blend(features_2FN, np.array([1 - place, place]))
+            yield features_1FN, turn(first_D, second_D, float(place))[None], {**inputs, **blend}
 
     def _blend(
         self, features_SFN: NDArray[np.float32], shares_S: NDArray[np.float64]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import audio, film, picture
+from soundsight import film, picture
 from soundsight.alignment import Alignment
 from soundsight.audio import Clip
 from soundsight.controls import Controls, inputs_of
@@ -100,10 +100,7 @@ class PictureJob(_Job):
 
     def take(self, row: Row, image_CHW: Float32) -> None:
         """A picture at the size that is asked for."""
-        size = self.options.size
-        self.on_image(
-            row.part, row.index, picture.to_uint8(image_CHW if size is None else picture.resize(image_CHW, size))
-        )
+        self.on_image(row.part, row.index, _at_size(image_CHW, self.options.size))
 
     def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
         """A part of the sound was heard."""
@@ -150,9 +147,7 @@ class ImagesJob(PictureJob):
         self.images.sort(key=lambda image: image[:2])
         num = len(self.clips) * self.options.num_images
         if self.options.format == "ndjson":
-            self.events.say(
-                _line({"type": "end", "num_images": num, "seconds": round(time.monotonic() - self.began, 4)})
-            )
+            self.events.say(_end_line(num, self.began))
         elif self.options.format == "json":
             whole = {
                 "model": self.pipe.folder.name,
@@ -187,40 +182,54 @@ class ImagesJob(PictureJob):
 
 @dataclass(eq=False)
 class MorphJob(_Job):
-    """``POST /v1/morphs``: pictures from one sound to another, made in one go."""
+    """``POST /v1/morphs``: pictures from one sound to another."""
 
     pipe: AudioToImage
     first: bytes
     second: bytes
     options: MorphOptions
+    frames: list[UInt8] = field(default_factory=list, init=False)
 
     def begin(self) -> list[Row]:
-        """Make all frames."""
+        """Hear both sounds, and say what is to be painted on the way."""
         options = self.options
         _check_pixels(self.pipe, options.num_frames, options.size)
-        first, second = (
-            audio.decode(sound, sample_rate_hz=self.pipe.sample_rate_hz, max_duration_s=self.max_duration_s)
-            for sound in (self.first, self.second)
-        )
+        heard = [self.pipe.hear(sound, max_duration_s=self.max_duration_s) for sound in (self.first, self.second)]
+        self.first = self.second = b""
+        features_2FN = np.concatenate([self.pipe.extract(clips) for clips in heard])
         asked = Controls(**options.controls)  # type: ignore[typeddict-item]
-        made = self.pipe.morph(first, second, options.num_frames, options.seed, options.size, **asked)
-        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": options.seed}
-        if options.format == "gif":
-            self.events.say(film.encode_gif(made.array, _FILM_PER_S, origin))
-        elif options.format == "zip":
-            names = [f"frame_{i:02}.png" for i in range(len(made))]
-            self.events.say(
-                _zip(names, [picture.encode(image, "png", origin | {"index": i}) for i, image in enumerate(made.array)])
-            )
+        rows = []
+        for i, step in enumerate(self.pipe.way(features_2FN, options.num_frames, options.seed, asked)):
+            features_1FN, noise_1D, inputs = step
+            # What is painted is an input of some networks: then each frame is a call of its own.
+            key = id(inputs) if "given" in inputs else _key(options.controls)
+            rows.append(Row(self.pipe.generator, features_1FN[0], noise_1D[0], inputs, key, 0, i))
+        return rows
+
+    def take(self, row: Row, image_CHW: Float32) -> None:
+        """Send a frame, or keep it for the whole."""
+        image_HWC = _at_size(image_CHW, self.options.size)
+        if self.options.format == "ndjson":
+            facts = _picture_facts(0, row.index, image_HWC, self._origin(row.index))
+            place = round(row.index / (self.options.num_frames - 1), 6)
+            self.events.say(_line({"type": "image", **facts, "place": place}))
         else:
-            for i, image_HWC in enumerate(made.array):
-                facts = _picture_facts(0, i, image_HWC, origin | {"index": i})
-                place = round(i / (len(made) - 1), 6)
-                self.events.say(_line({"type": "image", **facts, "place": place}))
-            self.events.say(
-                _line({"type": "end", "num_images": len(made), "seconds": round(time.monotonic() - self.began, 4)})
-            )
-        return []
+            self.frames.append(image_HWC)
+
+    def finish(self) -> None:
+        """The end of the lines, or the whole answer."""
+        if self.options.format == "gif":
+            self.events.say(film.encode_gif(np.stack(self.frames), _FILM_PER_S, self._origin()))
+        elif self.options.format == "zip":
+            files = [picture.encode(image_HWC, "png", self._origin(i)) for i, image_HWC in enumerate(self.frames)]
+            self.events.say(_zip([f"frame_{i:02}.png" for i in range(len(files))], files))
+        else:
+            self.events.say(_end_line(self.options.num_frames, self.began))
+        super().finish()
+
+    def _origin(self, index: int | None = None) -> dict[str, str | int]:
+        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": self.options.seed}
+        return origin if index is None else origin | {"index": index}
 
 
 @dataclass(eq=False)
@@ -248,6 +257,10 @@ def _check_pixels(pipe: AudioToImage, num_images: int, size: int | None) -> None
             422,
             f"{num_images} pictures of {size or longest} pixels are too many at once; ask for fewer or smaller ones",
         )
+
+
+def _at_size(image_CHW: Float32, size: int | None) -> UInt8:
+    return picture.to_uint8(image_CHW if size is None else picture.resize(image_CHW, size))
 
 
 def _key(controls: Mapping[str, float]) -> Hashable:
@@ -297,6 +310,10 @@ def _whole_number(number: int) -> int | str:
 
 def _line(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values).encode() + b"\n"
+
+
+def _end_line(num_images: int, began: float) -> bytes:
+    return _line({"type": "end", "num_images": num_images, "seconds": round(time.monotonic() - began, 4)})
 
 
 def _zip(names: list[str], files: list[bytes]) -> bytes:
