@@ -253,9 +253,9 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_alignment_that_comes_with_the_package_is_tested_on_itself(tmp_path, capsys):
+def test_the_alignment_that_comes_with_the_package_is_tested_on_itself(data_root, tmp_path, capsys):
     """A sound finds pictures of its digit among ten thousand, and a picture its sounds."""
-    assert main(["evaluate", "alignment", "-o", str(tmp_path / "report"), "--json"]) == 0
+    assert main(["evaluate", "alignment", "--data", str(data_root), "-o", str(tmp_path / "report"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["kind"] == "alignment"
     assert (report["num_recordings"], report["num_pictures"], report["num_heard"]) == (200, 10_000, 0)
