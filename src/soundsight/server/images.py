@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from soundsight.server import schemas
+from soundsight.pipeline import AudioToImage
 from soundsight.server.engine import late
 from soundsight.server.events import Events
-from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob
-from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, parse
+from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, line
+from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, Painting, parse
 from soundsight.server.problems import Problem
 from soundsight.server.serving import Serving
 from soundsight.server.uploads import Upload, read_form, read_sound
@@ -49,8 +49,7 @@ async def _images(request: Request, upload: Upload) -> Response:
         most = serving.settings.max_images
         told = f"at most {most}"
         raise Problem(422, f"num_images: {told}", errors=[{"field": "num_images", "detail": told}])
-    pipe = serving.pipe(options.model)
-    pipe.check(options.controls)
+    pipe = serving.pipe(options.model, options.controls)
     job = ImagesJob(
         Events(serving.post),
         serving.deadline,
@@ -59,8 +58,7 @@ async def _images(request: Request, upload: Upload) -> Response:
         upload.sounds["file"],
         options,
     )
-    headers = {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
-    return await _answer(request, job, options.format, headers)
+    return await _answer(request, job, options.format, _origin(pipe, options))
 
 
 async def morphs(request: Request) -> Response:
@@ -74,8 +72,7 @@ async def morphs(request: Request) -> Response:
 async def _morphs(request: Request, upload: Upload) -> Response:
     serving: Serving = request.app.state.serving
     options = parse(MorphOptions, upload.options)
-    pipe = serving.pipe(options.model)
-    pipe.check(options.controls)
+    pipe = serving.pipe(options.model, options.controls)
     job = MorphJob(
         Events(serving.post),
         serving.deadline,
@@ -85,8 +82,7 @@ async def _morphs(request: Request, upload: Upload) -> Response:
         upload.sounds["second"],
         options,
     )
-    headers = {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
-    return await _answer(request, job, options.format, headers)
+    return await _answer(request, job, options.format, _origin(pipe, options))
 
 
 async def embeddings(request: Request) -> Response:
@@ -103,6 +99,11 @@ async def embeddings(request: Request) -> Response:
             upload.sounds["file"],
         )
         return await _answer(request, job, "json", {})
+
+
+def _origin(pipe: AudioToImage, options: Painting) -> dict[str, str]:
+    """Where pictures come from, as headers."""
+    return {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
 
 
 async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]) -> Response:
@@ -147,7 +148,7 @@ async def _lines(job: Any, said: bytes | Problem | None) -> AsyncIterator[bytes]
     try:
         while said is not None:
             if isinstance(said, Problem):
-                yield schemas.line(said.to_json() | {"type": "problem"})
+                yield line(said.to_json() | {"type": "problem"})
                 return
             yield said
             said = await job.events.next()

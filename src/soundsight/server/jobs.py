@@ -25,7 +25,7 @@ from soundsight.server.events import Events
 from soundsight.server.options import MAX_IMAGES, ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
 
-__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob"]
+__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "line"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
@@ -130,12 +130,12 @@ class ImagesJob(PictureJob):
         if self.options.format == "json":
             self.sounds.append(facts)
         else:
-            self.events.say(_line({"type": "sound", **facts}))
+            self.events.say(line({"type": "sound", **facts}))
 
     def on_image(self, part: int, index: int, image_HWC: UInt8) -> None:
         """Send a picture, or keep it for the whole."""
         if self.options.format == "ndjson":
-            self.events.say(_line({"type": "image", **self._facts(part, index, image_HWC)}))
+            self.events.say(line({"type": "image", **self._facts(part, index, image_HWC)}))
         else:
             self.images.append((part, index, image_HWC))
 
@@ -212,7 +212,7 @@ class MorphJob(_Job):
         if self.options.format == "ndjson":
             facts = _picture_facts(0, row.index, image_HWC, self._origin(row.index))
             place = round(row.index / (self.options.num_frames - 1), 6)
-            self.events.say(_line({"type": "image", **facts, "place": place}))
+            self.events.say(line({"type": "image", **facts, "place": place}))
         else:
             self.frames.append(image_HWC)
 
@@ -308,12 +308,13 @@ def _whole_number(number: int) -> int | str:
     return number if number <= 2**53 else str(number)
 
 
-def _line(values: Mapping[str, Any]) -> bytes:
+def line(values: Mapping[str, Any]) -> bytes:
+    """A line of JSON."""
     return json.dumps(values).encode() + b"\n"
 
 
 def _end_line(num_images: int, began: float) -> bytes:
-    return _line({"type": "end", "num_images": num_images, "seconds": round(time.monotonic() - began, 4)})
+    return line({"type": "end", "num_images": num_images, "seconds": round(time.monotonic() - began, 4)})
 
 
 def _zip(names: list[str], files: list[bytes]) -> bytes:

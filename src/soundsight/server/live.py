@@ -18,7 +18,6 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from soundsight import audio, picture
 from soundsight.audio import Clip
 from soundsight.audio.clip import MAX_RATE_HZ
-from soundsight.errors import SoundsightError
 from soundsight.result import Heard
 from soundsight.server.events import Events
 from soundsight.server.guard import is_token
@@ -128,11 +127,7 @@ class _Session:
             raise Problem(429, "too many are speaking already; try again later", headers={"Retry-After": "5"})
         start = await self._started()
         self._options = ImageOptions(**start.model_dump(exclude={"type", "sample_rate_hz", "token"}))
-        self._pipe = self._serving.pipe(start.model)
-        try:
-            self._pipe.check(start.controls)
-        except SoundsightError as error:
-            raise problem_of(error) from error
+        self._pipe = self._serving.pipe(start.model, start.controls)
         self._rate_hz = start.sample_rate_hz
         listener = Listener(self._rate_hz)
         await self._send({"type": "ready"})

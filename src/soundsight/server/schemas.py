@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
 from soundsight.server.problems import MEDIA_TYPE
 
-__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "SECURITY", "answers", "line", "text"]
+__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "SECURITY", "answers", "text"]
 
 Json = dict[str, Any]
 
@@ -103,11 +102,6 @@ SECURITY: Json = {
     "security": [{}, {"token": []}],
 }
 """A server may want a token, or none."""
-
-
-def line(values: Mapping[str, Any]) -> bytes:
-    """A line of JSON."""
-    return json.dumps(values).encode() + b"\n"
 
 
 def _refusals(*statuses: int) -> dict[str, Json]:

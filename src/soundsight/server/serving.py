@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from soundsight.alignment import Alignment
-from soundsight.errors import ModelError
+from soundsight.errors import ModelError, SoundsightError
 from soundsight.folder import pretrained_names, read_folder, resolve
 from soundsight.pipeline import AudioToImage
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
 from soundsight.server.events import Post
-from soundsight.server.problems import Problem
+from soundsight.server.problems import Problem, problem_of
 from soundsight.server.settings import Settings
 from soundsight.server.uploads import Budget
 
@@ -62,14 +62,13 @@ class Serving:
         with self._lock:
             return self._alignment
 
-    def pipe(self, name: str | None) -> AudioToImage:
-        """A model by its name; the first if None.
+    def pipe(self, name: str | None, controls: Mapping[str, float] | None = None) -> AudioToImage:
+        """A model by its name, the first if None, that has these controls.
 
         Raises:
-            Problem: 422, it is not served.
+            Problem: 422, it is not served, or has no such control.
         """
-        if name is None:
-            return next(iter(self.pipes.values()))
+        name = next(iter(self.pipes)) if name is None else name
         if name not in self.pipes:
             known = ", ".join(self.pipes)
             raise Problem(
@@ -78,7 +77,13 @@ class Serving:
                 title="Unknown name",
                 errors=[{"field": "model", "detail": f"known: {known}"}],
             )
-        return self.pipes[name]
+        pipe = self.pipes[name]
+        if controls is not None:
+            try:
+                pipe.check(controls)
+            except SoundsightError as error:
+                raise problem_of(error) from error
+        return pipe
 
     @property
     def deadline(self) -> float:
