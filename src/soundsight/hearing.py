@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight import audio, registry
-from soundsight.audio import MAX_DURATION_S, Clip
+from soundsight.audio import Clip
 from soundsight.errors import AudioError, ModelError
 from soundsight.folder import ModelFolder
 
@@ -45,18 +45,17 @@ class Hearing:
         """Rate that the front end listens at."""
         return int(self._config.sample_rate_hz)
 
-    def hear(self, sound: Audio, *, split: bool = False, max_duration_s: float = MAX_DURATION_S) -> list[Clip]:
+    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
         """Decode a sound to clips as the front end wants them: one, or one for each utterance or moment.
 
         Args:
             sound: Anything that sounds.
             split: Cut it where the front end cuts.
-            max_duration_s: Longer files are refused, without decoding more than that.
 
         Raises:
             AudioError: It cannot be read or used.
         """
-        clip = self._decode(sound, max_duration_s)
+        clip = self._decode(sound)
         try:
             parts = self._front_end.split(clip, self._config) if split else [clip]
             return [self.prepare(part) for part in parts]
@@ -77,7 +76,7 @@ class Hearing:
         features_BFN: NDArray[np.float32] = self._front_end.extract(clips, self._config)
         return features_BFN
 
-    def _decode(self, sound: Audio, max_duration_s: float = MAX_DURATION_S) -> Clip:
+    def _decode(self, sound: Audio) -> Clip:
         if isinstance(sound, Clip):
             sound = sound.samples, sound.sample_rate_hz
         if isinstance(sound, tuple):
@@ -89,7 +88,7 @@ class Hearing:
         if not isinstance(sound, str | Path | bytes) and not hasattr(sound, "read"):
             kind = type(sound).__name__
             raise AudioError(f"a sound is a path, bytes, an open file, (samples, rate in Hz) or a Clip, not {kind}")
-        return audio.decode(sound, sample_rate_hz=self.sample_rate_hz, max_duration_s=max_duration_s)
+        return audio.decode(sound, sample_rate_hz=self.sample_rate_hz)
 
 
 def sound_name(sound: Audio) -> str:

@@ -86,6 +86,23 @@ def test_several_files_are_drawn_in_turn(visit: Visit) -> None:
     expect(visit.on(".alert")).to_have_count(0)
 
 
+def test_pictures_of_several_files_come_as_one_zip(visit: Visit, tmp_path: Path) -> None:
+    visit.settle(seed=3, num_images=2)
+    (tmp_path / "again").mkdir()
+    other = tmp_path / "again" / "sieben ö.wav"
+    for path, name in ((tmp_path / "sieben ö.wav", "seven"), (other, "two")):
+        path.write_bytes((EXAMPLES / f"{name}.wav").read_bytes())
+    with visit.drawing():
+        visit.on("#file").set_input_files([tmp_path / "sieben ö.wav", other])
+    shown = visit.pictures()
+    with visit.page.expect_download() as saved:
+        visit.on("#download-all").click()
+    assert saved.value.suggested_filename == "pictures-seed-3.zip"
+    held = unzipped(Path(saved.value.path()).read_bytes())
+    assert list(held) == ["sieben-ö_0.png", "sieben-ö_1.png", "sieben-ö-2_0.png", "sieben-ö-2_1.png"]
+    np.testing.assert_array_equal(np.stack(list(held.values())), shown)
+
+
 def test_a_damaged_file_is_one_plain_sentence_and_the_others_are_drawn(visit: Visit) -> None:
     visit.watch.expected.append("status of (415|422)")
     bad = {"name": "broken.wav", "mimeType": "audio/wav", "buffer": BAD_SOUND}
@@ -99,6 +116,15 @@ def test_a_damaged_file_is_one_plain_sentence_and_the_others_are_drawn(visit: Vi
     assert re.fullmatch(r"broken\.wav: [^\n{}<>]+[.?]", told), told
     expect(visit.on("#history li")).to_have_count(0)
     visit.keep("damaged")
+    visit.example("seven")
+    expect(visit.on("#waveform")).to_be_visible()
+    visit.on("#file").set_input_files([bad])
+    expect(alert).to_have_count(1)
+    for gone in ("#waveform", "#play", ".seen", "#heard", "#gallery .picture"):
+        expect(visit.on(gone).first).to_be_hidden()
+    assert "seven" not in visit.on("#sound-name").inner_text()
+    expect(visit.on("#history li")).to_have_count(1)
+    visit.on("#history-clear").click()
     with visit.drawing():
         visit.on("#file").set_input_files([bad, good])
     expect(alert).to_contain_text("broken.wav")
@@ -178,7 +204,7 @@ def test_downloads_are_what_is_shown(visit: Visit) -> None:
         visit.on("#download-all").click()
     assert saved.value.suggested_filename == "four-seed-5.zip"
     held = unzipped(Path(saved.value.path()).read_bytes())
-    assert sorted(held) == [f"picture_{i}.png" for i in range(5)]
+    assert sorted(held) == [f"four_{i}.png" for i in range(5)]
     np.testing.assert_array_equal(np.stack([held[name] for name in sorted(held)]), shown)
 
 

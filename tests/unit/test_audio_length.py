@@ -41,6 +41,16 @@ def test_longest_that_is_taken(container: str, subtype: str | None) -> None:
         decode(data, sample_rate_hz=RATE_HZ, max_duration_s=1.5)
 
 
+@pytest.mark.parametrize(("container", "channels"), [("WAV", 1), ("WAV", 8), ("FLAC", 2)])
+def test_most_samples_that_are_taken(container: str, channels: int) -> None:
+    sound_T = sine(RATE_HZ, duration_s=2)
+    data = encoded(np.repeat(sound_T[:, None], channels, axis=1), RATE_HZ, container)
+    most = channels * len(sound_T)
+    assert decode(data, sample_rate_hz=RATE_HZ, max_samples=most).duration_s == 2
+    with pytest.raises(AudioError, match="fewer channels or a lower sample rate"):
+        decode(data, sample_rate_hz=RATE_HZ, max_samples=most - channels)
+
+
 def test_the_limit_is_four_hours(tmp_path: Path) -> None:
     # 8-bit samples at 1 kHz, as a file with a hole: 4 hours are 14.4 MB that no disk holds.
     header = encoded(np.zeros(1000), 1000, "WAV", "PCM_U8")[:44]

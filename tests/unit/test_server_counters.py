@@ -7,8 +7,9 @@ import pytest
 pytest.importorskip("fastapi")
 
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import WebSocketDenialResponse
 
-from served import SEVEN, TestClient, serving
+from served import SEVEN, TestClient, connect, serving
 
 
 def _samples(client: TestClient) -> dict[tuple[str, str, str], float]:
@@ -39,6 +40,21 @@ def test_requests_and_pictures_are_counted() -> None:
     assert found["soundsight_images_total", "", ""] == 15
     assert found["soundsight_images_per_call_sum", "", ""] == 15
     assert (found["soundsight_waiting", "", ""], found["soundsight_active", "", ""]) == (0, 0)
+
+
+def test_live_sessions_are_counted() -> None:
+    with serving() as client:
+        assert _samples(client)["soundsight_live", "", ""] == 0
+        with connect(client) as one, connect(client) as two:
+            for socket in (one, two):
+                socket.send_json({"type": "start", "sample_rate_hz": 8000})
+                assert socket.receive_json() == {"type": "ready"}
+            assert _samples(client)["soundsight_live", "", ""] == 2
+        with pytest.raises(WebSocketDenialResponse), connect(client, {"origin": "https://evil.example"}):
+            pass
+        found = _samples(client)
+    assert found["soundsight_live", "", ""] == 0
+    assert found["soundsight_requests_total", "/v1/live", "403"] == 1
 
 
 def test_what_callers_make_up_is_not_counted_by_name() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fastapi")
 
-from starlette.websockets import WebSocketDisconnect
+from starlette.testclient import WebSocketDenialResponse
 
 from served import SEVEN, TestClient, check_problem, connect, serving
 from soundsight.errors import SoundsightError
@@ -116,8 +116,9 @@ def test_names_of_this_machine(client: TestClient, host: str) -> None:
 def test_other_names(client: TestClient, host: str) -> None:
     for method, path in PATHS:
         check_problem(client.request(method, path, headers={"host": host}), 403, "localhost")
-    with pytest.raises(WebSocketDisconnect), connect(client, {"host": host}):
+    with pytest.raises(WebSocketDenialResponse) as refused, connect(client, {"host": host}):
         pass
+    check_problem(refused.value, 403, "localhost")
 
 
 def test_a_proxy_passes_on_the_name_that_its_owner_allows() -> None:
@@ -148,12 +149,25 @@ def test_this_machine_has_more_addresses_than_one() -> None:
         check_problem(client.get("/healthz", headers={"host": "evil.example"}), 403, "localhost")
 
 
-def test_a_server_that_is_open_has_any_name() -> None:
+@pytest.mark.parametrize(
+    "host", ["my.machine:8000", "My.Machine", "my.machine.local", "192.0.2.7:8000", "[2001:db8::7]:1"]
+)
+def test_a_server_that_is_open_has_its_machines_names(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "My.machine")
     with serving(host="0.0.0.0") as client:
-        assert client.get("/healthz", headers={"host": "my.machine:8000"}).status_code == 200
-        headers = {"host": "my.machine:8000", "origin": "http://my.machine:8000"}
+        headers = {"host": host, "origin": f"http://{host}"}
         assert client.post("/v1/images", content=SEVEN, headers=headers).status_code == 200
         check_problem(client.get("/v1/models", headers=headers | {"origin": "http://other"}), 403)
+        # A page of a stranger whose name has been given this machine's address.
+        for name in ("evil.example", "my.machine.evil.example", "192.0.2.7.evil.example", "2130706433", ""):
+            headers = {"host": name, "origin": f"http://{name}"}
+            check_problem(client.post("/v1/images", content=SEVEN, headers=headers), 403, "--origin")
+
+
+def test_a_server_that_wants_a_token_has_any_name() -> None:
+    with serving(host="0.0.0.0", token=TOKEN) as client:
+        headers = {"host": "any.example", "origin": "http://any.example", "authorization": f"Bearer {TOKEN}"}
+        assert client.get("/v1/models", headers=headers).status_code == 200
 
 
 # Origins.
@@ -178,8 +192,9 @@ def test_pages_of_others_may_not_call(client: TestClient, origin: str) -> None:
         answer = client.request(method, path, headers=headers | {"access-control-request-method": "POST"})
         check_problem(answer, 403, "origin")
         assert "access-control-allow-origin" not in answer.headers
-    with pytest.raises(WebSocketDisconnect), connect(client, headers):
+    with pytest.raises(WebSocketDenialResponse) as refused, connect(client, headers):
         pass
+    check_problem(refused.value, 403, "origin")
     assert client.get("/", headers=headers).status_code == 200  # anybody may follow a link to the page
 
 
@@ -308,8 +323,9 @@ def test_a_rate_for_each_address(clock: SimpleNamespace) -> None:
             assert client.get("/v1/models").status_code == 200
         check_problem(client.get("/v1/models"), 429, "6 requests a minute")
         check_problem(client.post("/v1/images", content=SEVEN), 429)
-        with pytest.raises(WebSocketDisconnect), connect(client):
+        with pytest.raises(WebSocketDenialResponse) as refused, connect(client):
             pass
+        check_problem(refused.value, 429, "6 requests a minute")
         for path in ("/", "/healthz", "/metrics", "/static/examples/seven.flac"):
             assert client.get(path).status_code == 200
         assert other.get("/v1/models").status_code == 200

@@ -246,6 +246,22 @@ def test_a_sound_that_is_far_longer_than_its_bytes(client: TestClient) -> None:
         assert peak < 32 << 20  # a minute is 2 MB of samples
 
 
+def test_a_sound_of_many_channels_at_a_high_rate(client: TestClient) -> None:
+    """Less than a minute, and few bytes, but 157 million samples."""
+    rate_hz, channels = 655_350, 8
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate_hz, channels, format="FLAC", subtype="PCM_16") as file:
+        file.write(np.full((10, channels), 0.5))
+        for _ in range(30):
+            file.write(np.zeros((rate_hz, channels), np.int16))
+    sound = buffer.getvalue()
+    assert len(sound) < 4 * MAX_BYTES
+    with serving() as large:
+        began = time.monotonic()
+        check_problem(large.post("/v1/images", content=sound), 422, "fewer channels")
+        assert time.monotonic() - began < 1.5
+
+
 def test_the_line_in_the_middle(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A problem after the first lines is the last line."""
     from soundsight.server.jobs import ImagesJob
@@ -266,7 +282,11 @@ def test_the_line_in_the_middle(client: TestClient, monkeypatch: pytest.MonkeyPa
     check_problem(client.post("/v1/images?format=zip&num_images=4", content=SEVEN), 500)
 
 
-def test_500_says_nothing_of_the_inside(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_500_says_nothing_of_the_inside(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its owner finds it in the log, once."""
+
     def breaks(*_: Any) -> None:
         raise RuntimeError("/secret/file.py")
 
@@ -275,3 +295,4 @@ def test_500_says_nothing_of_the_inside(client: TestClient, monkeypatch: pytest.
     check_problem(answer, 500)
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["/secret/file.py"]

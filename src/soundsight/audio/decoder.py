@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from soundsight.audio import container
 from soundsight.audio.clip import MAX_DURATION_S, Clip, Float32, check_duration, check_format, check_rate
@@ -29,7 +29,11 @@ _MP3_PADDING_FRAMES = 4 * 1152
 
 
 def decode(
-    source: str | Path | bytes | BinaryIO, *, sample_rate_hz: int, max_duration_s: float = MAX_DURATION_S
+    source: str | Path | bytes | BinaryIO,
+    *,
+    sample_rate_hz: int,
+    max_duration_s: float = MAX_DURATION_S,
+    max_samples: int | None = None,
 ) -> Clip:
     """Read a sound of any kind as mono.
 
@@ -40,6 +44,8 @@ def decode(
         source: A path to a regular file, the bytes of one, or a binary stream, read to its end (2 GiB at most).
         sample_rate_hz: The rate wanted, 1 kHz to 768 kHz.
         max_duration_s: Longer sounds are refused, without decoding more than that.
+        max_samples: The same for samples, frames times channels, at the sound's own rate: a few bytes of FLAC can hold
+            a minute of eight channels at 655 kHz.
 
     Returns:
         The clip; peaks above full scale, which floating-point and lossy files have, are kept.
@@ -56,24 +62,31 @@ def decode(
         start = file.read(64)
         if ends_early(file, start):
             raise _cut(what)
-        samples, loudest = _mono(file, start, what, sample_rate_hz, max_duration_s, None)
+        limits = _Limits(max_duration_s, max_samples)
+        samples, loudest = _mono(file, start, what, sample_rate_hz, limits, None)
         if loudest is not None:
-            samples, _ = _mono(file, start, what, sample_rate_hz, max_duration_s, loudest)
+            samples, _ = _mono(file, start, what, sample_rate_hz, limits, loudest)
     return Clip(samples, sample_rate_hz)
 
 
+class _Limits(NamedTuple):
+    max_duration_s: float
+    max_samples: int | None
+
+
 def _mono(
-    file: Source, start: bytes, what: str, target_rate_hz: int, max_duration_s: float, channel: int | None
+    file: Source, start: bytes, what: str, target_rate_hz: int, limits: _Limits, channel: int | None
 ) -> tuple[Float32, int | None]:
     """One pass over the file: the mix, or one channel, and which channel to take instead if the mix cancelled."""
     mixer: Mixer | None = None
-    for block_TC, rate_hz in _blocks(file, start, what, max_duration_s):
+    for block_TC, rate_hz in _blocks(file, start, what, limits.max_duration_s):
         if mixer is None:
             mixer = Mixer(
                 rate_hz,
                 block_TC.shape[1],
                 target_rate_hz=target_rate_hz,
-                max_duration_s=max_duration_s,
+                max_duration_s=limits.max_duration_s,
+                max_samples=limits.max_samples,
                 what=what,
                 channel=channel,
             )

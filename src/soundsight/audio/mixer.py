@@ -110,6 +110,7 @@ class Mixer:
         target_rate_hz: Rate of the result.
         max_duration_s: More than this is an AudioError.
         what: What is being read, for error messages.
+        max_samples: More than this in all channels together is one, too; None for any number.
         channel: Take this channel alone instead of the mean of all.
     """
 
@@ -121,9 +122,11 @@ class Mixer:
         target_rate_hz: int,
         max_duration_s: float,
         what: str,
+        max_samples: int | None = None,
         channel: int | None = None,
     ) -> None:
         self._downmix = Downmix(rate_hz, channels, what=what, channel=channel)
+        self._max_frames = None if max_samples is None else max_samples // channels
         self._resampler = Resampler(rate_hz, target_rate_hz)
         self._rate_hz, self._what, self._max_duration_s = rate_hz, what, max_duration_s
         self._result = np.empty(0, np.float32)
@@ -139,6 +142,8 @@ class Mixer:
         num_frames = self._downmix.num_frames
         if num_frames > self._max_duration_s * self._rate_hz:
             check_duration(num_frames, self._rate_hz, self._max_duration_s, self._what)
+        if self._max_frames is not None and num_frames > self._max_frames:
+            raise AudioError(f"{self._what}: too much to be decoded; send fewer channels or a lower sample rate")
         self._append(self._resampler.add(mono_T))
 
     def finish(self) -> Float32:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.audio import MAX_DURATION_S, Clip
+from soundsight.audio import Clip
 from soundsight.blending import shares_of
 from soundsight.controls import OF_BACKBONES, Controls
 from soundsight.controls import check as check_controls
@@ -72,13 +72,13 @@ class Prompted(AudioToImage):
         """False: an adapter does not say what it takes a sound for."""
         return False
 
-    def hear(self, sound: Audio, *, split: bool = False, max_duration_s: float = MAX_DURATION_S) -> list[Clip]:
+    def hear(self, sound: Audio, *, split: bool = False) -> list[Clip]:
         """Decode a sound; however long it is, it is one, as the encoder listens to all of it.
 
         Raises:
             AudioError: It cannot be read or used.
         """
-        return [self._decode(sound, max_duration_s)]
+        return [self._decode(sound)]
 
     def say(self, sound: Audio) -> Conditioning:
         """What the backbone is told of one sound, in place of a text.

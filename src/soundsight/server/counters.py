@@ -40,6 +40,7 @@ class Counters:
             registry=own,
         )
         self._waiting = Gauge("soundsight_waiting", "Requests that wait.", registry=own, multiprocess_mode="livesum")
+        self._speaking = Gauge("soundsight_live", "Live sessions.", registry=own, multiprocess_mode="livesum")
         self._active = Gauge("soundsight_active", "Requests worked on.", registry=own, multiprocess_mode="livesum")
 
     def watch(self, engine: Engine) -> None:
@@ -53,6 +54,10 @@ class Counters:
         """A call of the network is done."""
         self._images.inc(num_images)
         self._rows.observe(num_images)
+
+    def speaking(self, num_sessions: int) -> None:
+        """A live session has begun or ended."""
+        self._speaking.set(num_sessions)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """A request is answered."""

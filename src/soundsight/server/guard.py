@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hmac
-import json
+import logging
+import socket
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
-from soundsight.server.problems import MEDIA_TYPE, Problem
+from soundsight.server.problems import MEDIA_TYPE, Problem, problem_of
 from soundsight.server.schemas import PATHS
 from soundsight.server.settings import LOOPBACK, Settings
 
-__all__ = ["Guard", "is_token"]
+__all__ = ["Guard", "address_of", "is_token"]
 
 _CSP = "; ".join(
     (
@@ -51,6 +53,8 @@ _WELCOME = {
 }
 _CLOSED = ("/v1/", "/metrics")
 _MAX_ADDRESSES = 10_000
+_ROUTES = {*PATHS, "/v1/live"}
+_log = logging.getLogger("soundsight.server")
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -78,6 +82,9 @@ class Guard:
         self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
         # A proxy in front may pass on its own name, which its owner has named as an origin.
         self._names = LOOPBACK | {settings.host} | {_host_of(origin.partition("://")[2]) for origin in settings.origins}
+        if settings.is_open:
+            own = socket.gethostname().lower()
+            self._names |= {own, f"{own}.local"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -101,13 +108,13 @@ class Guard:
             self._check(scope, headers, path)
         except Problem as problem:
             if scope["type"] == "websocket":
-                await _refuse(receive, send)
+                await _refuse(problem, scope, receive, send)
             else:
                 await _send(problem, answer)
-                self._counters.answered(_route(scope), problem.status, time.monotonic() - began)
+            self._counters.answered(_route(scope), problem.status, time.monotonic() - began)
             return
         if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
+            await self._live(scope, receive, send)
             return
         if scope["method"] == "OPTIONS" and origin is not None and "access-control-request-method" in headers:
             await answer({"type": "http.response.start", "status": 204, "headers": []})
@@ -115,19 +122,28 @@ class Guard:
             return
         try:
             await self._app(scope, receive, answer)
-        except Exception:
-            if has_begun:
+        except Exception as error:
+            _log.error("a request failed", exc_info=error)
+            if has_begun:  # the connection is cut, so that half an answer does not look like a whole one
                 raise
-            await _send(Problem(500, "the server failed; the fault is not in what was sent"), answer)
-            raise
+            await _send(problem_of(error), answer)
         finally:
             self._counters.answered(_route(scope), status, time.monotonic() - began)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            _log.error("a live session failed", exc_info=error)
+            raise
 
     def _check(self, scope: Scope, headers: Headers, path: str) -> None:
         host = _host_of(headers.get("host", ""))
         # A page elsewhere may call its own name's address this machine (DNS rebinding): names are compared, too.
-        if not self._settings.is_open and host not in self._names:
-            raise Problem(403, "this server answers under localhost, 127.0.0.1, and names given with --origin")
+        if not self._answers_to(host):
+            raise Problem(
+                403, "this server answers under localhost, its machine's own name, and names given with --origin"
+            )
         origin = headers.get("origin")
         if origin is not None and path.startswith(_CLOSED) and not self._is_welcome(origin, headers):
             raise Problem(403, "pages of other origins may not call; the server's owner can allow one with --origin")
@@ -142,9 +158,15 @@ class Guard:
                     headers={"WWW-Authenticate": 'Bearer realm="soundsight"'},
                 )
         if self._settings.rate_per_minute is not None and path.startswith("/v1/") and not preflight:
-            self._count(str((scope.get("client") or ("unknown",))[0]))
+            self._count(address_of(scope))
         if scope["type"] == "http" and scope["method"] == "POST" and path.startswith("/v1/"):
             self._engine.check()  # before a byte of the body is read
+
+    def _answers_to(self, host: str) -> bool:
+        if host in self._names:
+            return True
+        # Whoever must show a token is no page that came by another name; and an address as such is nobody's name.
+        return self._settings.is_open and (self._settings.token is not None or _is_address(host))
 
     def _is_welcome(self, origin: str, headers: Headers) -> bool:
         own = origin.partition("://")[2]  # not by urlsplit, which raises at half an IPv6 address
@@ -172,6 +194,11 @@ class Guard:
         return [each for each in common if each[0] != b"cross-origin-resource-policy"] + others
 
 
+def address_of(scope: Scope) -> str:
+    """Where a request comes from, as far as the connection says."""
+    return str((scope.get("client") or ("unknown",))[0])
+
+
 def is_token(given: str, settings: Settings) -> bool:
     """Whether a text is the token; it takes as long whatever is wrong with it."""
     return settings.token is None or hmac.compare_digest(given.encode(), settings.token.encode())
@@ -184,9 +211,17 @@ def _host_of(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _route(scope: Scope) -> str:
     """A name for counting: that of the route, never what a caller made up."""
-    path = scope["path"] if scope["path"] in PATHS else getattr(scope.get("route"), "path", None)
+    path = scope["path"] if scope["path"] in _ROUTES else getattr(scope.get("route"), "path", None)
     return str(path) if path else "other"
 
 
@@ -197,7 +232,14 @@ async def _send(problem: Problem, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _refuse(receive: Receive, send: Send) -> None:
-    """Refuse a WebSocket before it is one; the handshake is answered with 403."""
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse a WebSocket before it is one: the handshake is answered as any other request."""
     await receive()
-    await send({"type": "websocket.close", "code": 1008, "reason": json.dumps("not allowed")})
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+
+    async def answer(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await _send(problem, answer)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Any, NoReturn
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -15,7 +14,8 @@ from starlette.routing import Route
 from soundsight.pipeline import AudioToImage
 from soundsight.server.engine import late
 from soundsight.server.events import Events
-from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, line
+from soundsight.server.guard import address_of
+from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, RequestJob, line
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, Painting, parse
 from soundsight.server.problems import Problem
 from soundsight.server.serving import Serving
@@ -37,7 +37,7 @@ _TYPES = {
 async def images(request: Request) -> Response:
     """Pictures of a sound."""
     serving: Serving = request.app.state.serving
-    with serving.budget.share() as share:
+    with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_sound(request, serving.settings.max_upload_bytes, share)
         return await _images(request, upload)
 
@@ -64,7 +64,7 @@ async def _images(request: Request, upload: Upload) -> Response:
 async def morphs(request: Request) -> Response:
     """Pictures on the way from one sound to another."""
     serving: Serving = request.app.state.serving
-    with serving.budget.share() as share:
+    with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_form(request, serving.settings.max_upload_bytes, share, ("first", "second"))
         return await _morphs(request, upload)
 
@@ -88,7 +88,7 @@ async def _morphs(request: Request, upload: Upload) -> Response:
 async def embeddings(request: Request) -> Response:
     """Where a sound lies in the space that sounds and pictures share."""
     serving: Serving = request.app.state.serving
-    with serving.budget.share() as share:
+    with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_sound(request, serving.settings.max_upload_bytes, share)
         parse(EmbeddingOptions, upload.options)
         job = EmbeddingJob(
@@ -106,7 +106,7 @@ def _origin(pipe: AudioToImage, options: Painting) -> dict[str, str]:
     return {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
 
 
-async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]) -> Response:
+async def _answer(request: Request, job: RequestJob, form: str, headers: dict[str, str]) -> Response:
     """Let a job be done, and give up on it when the client has left."""
     serving: Serving = request.app.state.serving
     serving.engine.submit(job)
@@ -115,12 +115,6 @@ async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]
         # The engine looks at deadlines between its steps, and one of them may be long.
         async with asyncio.timeout(job.deadline - time.monotonic()):
             said = await job.events.next()
-        if isinstance(said, Problem):
-            _refuse(said)
-        if form != "ndjson":
-            if isinstance(job, ImagesJob) and job.heard[0] is not None:
-                headers["X-Heard"] = _plain(job.heard[0].label)
-            return Response(said, media_type=_TYPES[form], headers=headers)
     except BaseException as error:
         job.is_cancelled = True
         if isinstance(error, TimeoutError):
@@ -128,14 +122,16 @@ async def _answer(request: Request, job: Any, form: str, headers: dict[str, str]
         raise
     finally:
         gone.cancel()
-    return StreamingResponse(_lines(job, said), media_type=_TYPES[form], headers=headers)
+    if isinstance(said, Problem):
+        raise said
+    if form == "ndjson":
+        return StreamingResponse(_lines(job, said), media_type=_TYPES[form], headers=headers)
+    if isinstance(job, ImagesJob) and job.heard[0] is not None:
+        headers["X-Heard"] = _plain(job.heard[0].label)
+    return Response(said, media_type=_TYPES[form], headers=headers)
 
 
-def _refuse(problem: Problem) -> NoReturn:
-    raise problem
-
-
-async def _until_gone(request: Request, job: Any) -> None:
+async def _until_gone(request: Request, job: RequestJob) -> None:
     """Give up on a job when the connection is closed; the body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -143,7 +139,7 @@ async def _until_gone(request: Request, job: Any) -> None:
     job.events.receive(Problem(499, "the client has left", title="Client closed the request"))
 
 
-async def _lines(job: Any, said: bytes | Problem | None) -> AsyncIterator[bytes]:
+async def _lines(job: RequestJob, said: bytes | Problem | None) -> AsyncIterator[bytes]:
     """What a job says, line by line; a problem in the middle is the last line."""
     try:
         while said is not None:

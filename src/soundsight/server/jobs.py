@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight import film, picture
+from soundsight import audio, film, picture
 from soundsight.alignment import Alignment
 from soundsight.audio import Clip
 from soundsight.controls import Controls, inputs_of
+from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 from soundsight.result import Heard
 from soundsight.server.engine import Row
@@ -25,20 +26,28 @@ from soundsight.server.events import Events
 from soundsight.server.options import MAX_IMAGES, ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
 
-__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "line"]
+__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "RequestJob", "line"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
 MAX_PIXELS = 1 << 24
 """Of all pictures of a request: one of 4096 by 4096, or 64 of 512 by 512."""
+_MAX_SAMPLES_PER_S = 8 * 48_000
+"""In all channels of a sound together: eight at 48 kHz, two at 192 kHz."""
 _NUM_PEAKS = 200
 _FILM_PER_S = 12.0
 
 
 @dataclass(eq=False)
-class _Job:
-    """What all jobs have in common."""
+class RequestJob:
+    """What all jobs have in common.
+
+    Attributes:
+        events: Where it says what it has to say.
+        deadline: Of ``time.monotonic``.
+        max_duration_s: Of a sound.
+    """
 
     events: Events
     deadline: float
@@ -54,6 +63,16 @@ class _Job:
         """Nothing was asked to be painted."""
         raise AssertionError
 
+    def hear(self, hearing: Hearing, sound: bytes, *, split: bool = False) -> list[Clip]:
+        """Decode and hear a sound, within limits."""
+        clip = audio.decode(
+            sound,
+            sample_rate_hz=hearing.sample_rate_hz,
+            max_duration_s=self.max_duration_s,
+            max_samples=round(self.max_duration_s * _MAX_SAMPLES_PER_S),
+        )
+        return hearing.hear(clip, split=split)
+
     def finish(self) -> None:
         """Say that it is done."""
         self.events.say(None)
@@ -64,11 +83,11 @@ class _Job:
 
 
 @dataclass(eq=False)
-class PictureJob(_Job):
+class PictureJob(RequestJob):
     """Pictures of one sound; what becomes of them is for those derived from it."""
 
     pipe: AudioToImage
-    sound: bytes | Clip
+    sound: bytes
     options: ImageOptions
     clips: list[Clip] = field(default_factory=list, init=False)
     heard: list[Heard | None] = field(default_factory=list, init=False)
@@ -76,7 +95,7 @@ class PictureJob(_Job):
     def begin(self) -> list[Row]:
         """Hear, and say what is to be painted."""
         asked = Controls(**self.options.controls)  # type: ignore[typeddict-item]
-        self.clips = self.pipe.hear(self.sound, split=self.options.split, max_duration_s=self.max_duration_s)
+        self.clips = self.hear(self.pipe, self.sound, split=self.options.split)
         self.sound = b""  # not needed any more, and pictures may take a while
         num = self.options.num_images
         if len(self.clips) * num > MAX_IMAGES:
@@ -181,7 +200,7 @@ class ImagesJob(PictureJob):
 
 
 @dataclass(eq=False)
-class MorphJob(_Job):
+class MorphJob(RequestJob):
     """``POST /v1/morphs``: pictures from one sound to another."""
 
     pipe: AudioToImage
@@ -194,7 +213,7 @@ class MorphJob(_Job):
         """Hear both sounds, and say what is to be painted on the way."""
         options = self.options
         _check_pixels(self.pipe, options.num_frames, options.size)
-        heard = [self.pipe.hear(sound, max_duration_s=self.max_duration_s) for sound in (self.first, self.second)]
+        heard = [self.hear(self.pipe, sound) for sound in (self.first, self.second)]
         self.first = self.second = b""
         features_2FN = np.concatenate([self.pipe.extract(clips) for clips in heard])
         asked = Controls(**options.controls)  # type: ignore[typeddict-item]
@@ -233,7 +252,7 @@ class MorphJob(_Job):
 
 
 @dataclass(eq=False)
-class EmbeddingJob(_Job):
+class EmbeddingJob(RequestJob):
     """``POST /v1/embeddings``: where a sound lies in the space that sounds and pictures share."""
 
     alignment: Callable[[], Alignment]
@@ -242,7 +261,7 @@ class EmbeddingJob(_Job):
     def begin(self) -> list[Row]:
         """Hear and embed."""
         space = self.alignment()
-        place_1D = space.embed_sounds(space.extract(space.hear(self.sound, max_duration_s=self.max_duration_s)))
+        place_1D = space.embed_sounds(space.extract(self.hear(space, self.sound)))
         told = {"model": space.folder.name, "size": place_1D.shape[1], "embedding": place_1D[0].tolist()}
         self.events.say(json.dumps(told).encode())
         return []

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from soundsight import audio, picture
+from soundsight import picture
 from soundsight.audio import Clip
 from soundsight.audio.clip import MAX_RATE_HZ
+from soundsight.hearing import Hearing
 from soundsight.result import Heard
 from soundsight.server.events import Events
 from soundsight.server.guard import is_token
@@ -60,9 +61,15 @@ class Start(Painting):
 class _WordJob(PictureJob):
     """One picture of what has been said of a word."""
 
-    is_final: bool = False
-    number: int = 0
+    samples_T: NDArray[np.float32]
+    rate_hz: int
+    is_final: bool
+    number: int
     said: Heard | None = field(default=None, init=False)
+
+    def hear(self, hearing: Hearing, sound: bytes, *, split: bool = False) -> list[Clip]:
+        """What was said so far."""
+        return hearing.hear((self.samples_T, self.rate_hz), split=split)
 
     def on_sound(self, part: int, clip: Clip, features_FN: Any, heard: Heard | None) -> None:
         """Keep what was heard for the message."""
@@ -91,6 +98,7 @@ async def live(socket: WebSocket) -> None:
     serving: Serving = socket.app.state.serving
     await socket.accept()
     serving.num_live += 1
+    serving.counters.speaking(serving.num_live)
     try:
         await _Session(socket).run()
     except WebSocketDisconnect:
@@ -103,6 +111,7 @@ async def live(socket: WebSocket) -> None:
         raise
     finally:
         serving.num_live -= 1
+        serving.counters.speaking(serving.num_live)
 
 
 async def _end(socket: WebSocket, message: dict[str, Any], code: int) -> None:
@@ -224,10 +233,12 @@ class _Session:
             self._serving.deadline,
             self._serving.settings.max_duration_s,
             self._pipe,
-            audio.from_array(speech.samples, self._rate_hz, target_rate_hz=self._pipe.sample_rate_hz),
+            b"",
             self._options,
-            is_final=is_final,
-            number=self._number,
+            speech.samples,
+            self._rate_hz,
+            is_final,
+            self._number,
         )
         self._serving.engine.submit(job)
         self._pending = asyncio.ensure_future(self._deliver(job))

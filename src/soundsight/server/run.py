@@ -49,7 +49,7 @@ def run(settings: Settings, port: int, workers: int, say: Say) -> None:
     options: dict[str, Any] = {
         "factory": True,
         "http": Protocol,
-        "log_level": "critical" if workers > 1 else "error",
+        "log_level": "critical",  # what fails is logged where it fails, once
         "access_log": False,
         "server_header": False,
         "proxy_headers": False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -26,28 +27,40 @@ class Budget:
     """Bytes of bodies that are read or waiting, of all requests together: neither slow nor large ones must add up.
 
     Args:
-        num_bytes: The most.
+        num_bytes: The most; one address may have half of it, so that it cannot keep the others out.
     """
 
     def __init__(self, num_bytes: int) -> None:
-        self.num_left = num_bytes
+        self._num_bytes = self.num_left = num_bytes
+        self._taken: Counter[str] = Counter()
 
-    def share(self) -> Share:
+    def share(self, address: str) -> Share:
         """What one request takes of it, given back at the end of a ``with`` block."""
-        return Share(self)
+        return Share(self, address)
+
+    def take(self, address: str, num_bytes: int) -> bool:
+        """Take bytes, or give them back where there are fewer than none; False where there is no room."""
+        taken = self._taken[address] + num_bytes
+        if num_bytes > self.num_left or (num_bytes > 0 and taken > self._num_bytes // 2):
+            return False
+        self.num_left -= num_bytes
+        self._taken[address] = taken
+        if not taken:
+            del self._taken[address]  # or addresses would add up
+        return True
 
 
 class Share:
     """One request's part of a budget."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget, self._taken = budget, 0
+    def __init__(self, budget: Budget, address: str) -> None:
+        self._budget, self._address, self._taken = budget, address, 0
 
     def __enter__(self) -> Share:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._budget.num_left += self._taken
+        self._budget.take(self._address, -self._taken)
 
     def take(self, num_bytes: int) -> None:
         """Count bytes in.
@@ -55,11 +68,10 @@ class Share:
         Raises:
             Problem: 503, there is no room.
         """
-        if num_bytes > self._budget.num_left:
+        if not self._budget.take(self._address, num_bytes):
             raise Problem(
                 503, "too many sounds are being sent at once", headers={"Retry-After": "5", "Connection": "close"}
             )
-        self._budget.num_left -= num_bytes
         self._taken += num_bytes
 
 

@@ -46,6 +46,16 @@ function showCanvas() {
   $("waveform").hidden = false;
 }
 
+/** The sound before is not what the board is empty of. */
+function showNothing() {
+  stopPlaying();
+  shown = null;
+  $("motif").removeAttribute("hidden");
+  $("waveform").hidden = $("play").hidden = true;
+  $("sound-name").textContent = "";
+  document.querySelector(".seen").hidden = true;
+}
+
 function showFeatures(part) {
   if (!part.features) return;
   document.querySelector(".seen").hidden = false;
@@ -117,13 +127,14 @@ async function drawOne(drawing, since, signal) {
 function finish(failure) {
   const numImages = drawings.flatMap(({ parts }) => parts).reduce((sum, part) => sum + part.images.length, 0);
   $("again").disabled = !canDraw();
-  $("download-all").disabled = !numImages || !canDraw();
+  $("download-all").disabled = !numImages;
   if (numImages) {
     const [{ name, options, parts }] = drawings;
     const of = drawings.length > 1 ? `${drawings.length} sounds` : parts.length > 1 ? `${parts.length} parts of ${name}` : name;
     say(`${plural(numImages, "picture")} of ${of} made with seed ${options.seed}.`);
   } else {
     say("No pictures were made.");
+    showNothing();
   }
   alertOf(failure);
 }
@@ -250,7 +261,7 @@ export async function start() {
   gallery.clear(drawOptions().num_images, false);
   $("file").addEventListener("change", () => { drawFiles($("file").files); $("file").value = ""; });
   $("again").addEventListener("click", () => draw(sounds));
-  $("download-all").addEventListener("click", () => downloadAll(drawings, onWait).catch(alertOf));
+  $("download-all").addEventListener("click", () => downloadAll(drawings));
   $("play").addEventListener("click", play);
   player.addEventListener("ended", play);
   onChange(redraw);

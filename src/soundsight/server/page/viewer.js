@@ -1,6 +1,7 @@
 // One picture, large, with its facts; downloads of one and of all.
-import { alertOf, call, make, save, show } from "./api.js";
+import { alertOf, make, save, show } from "./api.js";
 import { describe, percent } from "./gallery.js";
+import { zip } from "./zip.js";
 
 const $ = (id) => document.getElementById(id);
 const SIZES = [56, 112, 224, 512, 1024];
@@ -8,6 +9,9 @@ let pictures = []; // all of the board: {drawing, part, index}
 let place = 0;
 
 export const stemOf = (name) => name.replace(/\.[^.]{1,5}$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "-").slice(0, 80) || "sound";
+
+const nameOf = (stem, part, index) => `${stem}${part.num_parts > 1 ? `-${part.part + 1}` : ""}_${index}`;
+const bytesOf = ({ png }) => Uint8Array.from(atob(png), (c) => c.charCodeAt(0));
 
 export function openViewer(drawings, drawing, part, index) {
   pictures = drawings.flatMap((d) => d.parts.flatMap((p) => p.images.map((_, i) => ({ drawing: d, part: p, index: i }))));
@@ -61,8 +65,8 @@ async function downloadOne() {
   const image = part.images[index];
   const size = Number($("download-size").value);
   const own = Math.max(image.width, image.height);
-  const name = `${stemOf(drawing.name)}${part.num_parts > 1 ? `-${part.part + 1}` : ""}_${index}${size === own ? "" : `_${size}`}.png`;
-  if (size === own) return save(new Blob([Uint8Array.from(atob(image.png), (c) => c.charCodeAt(0))], { type: "image/png" }), name);
+  const name = `${nameOf(stemOf(drawing.name), part, index)}${size === own ? "" : `_${size}`}.png`;
+  if (size === own) return save(new Blob([bytesOf(image)], { type: "image/png" }), name);
   const canvas = make("canvas", { width: Math.round((image.width * size) / own), height: Math.round((image.height * size) / own) });
   const brush = canvas.getContext("2d");
   brush.imageSmoothingEnabled = !$("hard-pixels").checked;
@@ -71,12 +75,18 @@ async function downloadOne() {
   canvas.toBlob((blob) => save(blob, name), "image/png");
 }
 
-/** The pictures of all sounds on the board as ZIP files, made anew by the server with the same seed. */
-export async function downloadAll(drawings, onWait) {
-  for (const { name, sound, options } of drawings) {
-    const response = await call("v1/images", { query: { ...options, format: "zip" }, sounds: { file: { name, blob: sound } }, onWait });
-    save(await response.blob(), `${stemOf(name)}-seed-${options.seed}.zip`);
+/** The pictures of all sounds on the board, as they are shown, in one ZIP. */
+export function downloadAll(drawings) {
+  const files = [];
+  const stems = new Set();
+  for (const { name, parts } of drawings) {
+    let stem = stemOf(name);
+    for (let i = 2; stems.has(stem); i++) stem = `${stemOf(name)}-${i}`; // two files of one name, from two folders
+    stems.add(stem);
+    for (const part of parts) part.images.forEach((image, index) => files.push({ name: `${nameOf(stem, part, index)}.png`, bytes: bytesOf(image) }));
   }
+  const [{ name, options }] = drawings;
+  save(zip(files), `${drawings.length > 1 ? "pictures" : stemOf(name)}-seed-${options.seed}.zip`);
 }
 
 export function start() {
