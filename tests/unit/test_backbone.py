@@ -104,6 +104,15 @@ def test_seed_and_row_decide_and_not_the_batch(painter: Backbone) -> None:
     assert np.abs(other - many[3]).max() > 1e-2
 
 
+def test_each_sound_may_have_noise_of_its_own(painter: Backbone) -> None:
+    words = said(3)
+    own = painter.paint(words, seed=5, rows=[4, 0, 4], **QUICK).images_NCHW
+    for i, row in enumerate((4, 0, 4)):
+        one = Conditioning(**{name: part[i : i + 1] for name, part in words.parts.items()})
+        alone = painter.paint(one, num_images=row + 1, seed=5, **QUICK).images_NCHW[row]
+        np.testing.assert_allclose(own[i], alone, atol=1e-4)
+
+
 def test_noise_that_a_scheduler_adds_is_a_pictures_own() -> None:
     painter = backbone("sd15")
     with quiet():

@@ -19,6 +19,12 @@ def test_a_row_depends_on_seed_and_index_alone(seed: int, few: int, more: int, l
     np.testing.assert_array_equal(draw(seed, short, latent_size), draw(seed, long, latent_size)[:short])
 
 
+@given(st.integers(0, MAX_SEED), st.integers(0, 40), st.integers(1, 9), st.integers(1, 33))
+def test_rows_can_be_drawn_from_any_on(seed: int, first: int, num: int, latent_size: int) -> None:
+    wanted = draw(seed, first + num, latent_size)[first:]
+    np.testing.assert_array_equal(draw(seed, num, latent_size, first=first), wanted)
+
+
 def test_it_is_standard_normal() -> None:
     values = draw(1, 1000, 64).ravel().astype(np.float64)
     assert stats.kstest(values, "norm").pvalue > 0.01

@@ -121,6 +121,7 @@ class Backbone:
         *,
         num_images: int = 1,
         seed: int = 0,
+        rows: Sequence[int] | None = None,
         size: int | tuple[int, int] | None = None,
         steps: int = 28,
         guidance: float = 7.0,
@@ -140,6 +141,7 @@ class Backbone:
             num_images: Of each sound, 1 to 1000. Picture i of every sound starts from the same noise, which the seed
                 and i decide, not the batch.
             seed: 0 to 2**64 - 1.
+            rows: Noise of its own for each of B sounds, with one picture of each: that of picture ``rows[b]``.
             size: Side in pixels, or height and width; multiples of ``size_step``. None is ``default_size``.
             steps: 1 to 1000.
             guidance: How closely the words are followed, 0 to 100; from 0 to 1 is without guidance.
@@ -168,7 +170,10 @@ class Backbone:
             return self._tell(said, prompt, share, num).repeated(num_images)
 
         told = told_by(conditioning)
-        latents = self._latents(seed, num, num_images, height, width)
+        # Which noise each sound's pictures start from.
+        rows = list(range(num_images)) * num if rows is None else [int(row) for row in rows]
+        assert len(rows) == num * num_images, "a row for each sound, and one picture of each"
+        latents = self._latents(seed, rows, height, width)
         masks = [mask_of(box, *latents.shape[-2:]) for box in boxes]
         there = [(mask, told_by(region.conditioning)) for mask, region in zip(masks, regions, strict=True)]
         later = told_by(turn.conditioning) if turn is not None else None
@@ -185,7 +190,7 @@ class Backbone:
                 num_inference_steps=steps,
                 guidance_scale=guidance,
                 latents=latents,
-                generator=_generators(seed, num, num_images),
+                generator=_generators(seed, rows),
                 callback_on_step_end=self._at_step_end(later, avoided, turn.after if turn else 1.0, callback),
                 callback_on_step_end_tensor_inputs=list(self._changed) if later else ["latents"],
             )
@@ -245,12 +250,12 @@ class Backbone:
                 self._read[text] = self.layout.heard(self.texts.encode([text]))
         return self._read[text]
 
-    def _latents(self, seed: int, num: int, num_images: int, height: int, width: int) -> Tensor:
+    def _latents(self, seed: int, rows: Sequence[int], height: int, width: int) -> Tensor:
         """Unit noise (B·num_images, C, h, w): the pipelines scale it as their schedulers want."""
         scale = int(self.pipeline.vae_scale_factor)
         shape = (int(self._network.config.in_channels), height // scale, width // scale)
-        noise_ID = torch.from_numpy(noise.draw(seed, num_images, math.prod(shape)))
-        return noise_ID.view(num_images, *shape).repeat(num, 1, 1, 1).to(self._network.dtype)
+        drawn = {row: torch.from_numpy(noise.draw(seed, 1, math.prod(shape), first=row)) for row in set(rows)}
+        return torch.cat([drawn[row] for row in rows]).view(-1, *shape).to(self._network.dtype)
 
     def _at_step_end(
         self, later: Told | None, avoided: Told | None, after: float, callback: Progress | None
@@ -275,7 +280,7 @@ def _arguments(told: Told, avoided: Told | None) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in words.items() if tensor is not None}
 
 
-def _generators(seed: int, num: int, num_images: int) -> list[torch.Generator]:
+def _generators(seed: int, rows: Sequence[int]) -> list[torch.Generator]:
     """Where a scheduler draws noise on the way, each picture from its own: the batch changes nothing."""
-    seeds = [int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in range(num_images)]
-    return [torch.Generator("cpu").manual_seed(own) for own in seeds * num]
+    seeds = [int(np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)[0]) for row in rows]
+    return [torch.Generator("cpu").manual_seed(own) for own in seeds]

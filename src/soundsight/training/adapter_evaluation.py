@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,53 @@ from soundsight.training.adapter_recipe import AdapterRecipe, parse_adapter_reci
 from soundsight.training.adapter_report import AdapterReport, PartScore
 from soundsight.training.adapter_system import build, load_data, say
 
-__all__ = ["evaluate_adapter", "linear_probe"]
+__all__ = ["Trial", "evaluate_adapter", "linear_probe", "load_trial", "measure"]
 
 KS = (1, 5)
 Float64 = NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """A trained adapter, and what it is tested on.
+
+    Attributes:
+        folder: The adapter's.
+        adapter: With its weights.
+        recipe: That it was trained by.
+        train: Recordings that trained it.
+        test: Recordings that test it.
+        targets: What texts say of the classes.
+        split: Which folds test.
+        num_heard: Test recordings that trained it.
+    """
+
+    folder: ModelFolder
+    adapter: nn.Module
+    recipe: AdapterRecipe
+    train: Heard
+    test: Heard
+    targets: Targets
+    split: str
+    num_heard: int
+
+    def say(self) -> dict[str, Tensor]:
+        """What it says of the test recordings, by part."""
+        return say(self.adapter, self.test)
+
+    def prompts(self, name: str, num_tokens: int | None = None) -> Tensor:
+        """What texts say of the classes in one part, (C, W) or (C, L, W), of which an adapter may say the first L."""
+        part = self.targets.parts[name]
+        return part[:, :num_tokens] if part.ndim == 3 else part
+
+
 def evaluate_adapter(path: str | Path, *, split: str | None = None, root: Path | None = None) -> AdapterReport:
-    """Measure an adapter on the test folds of its recipe, or on another fold.
+    """Measure an adapter on the test folds of its recipe, or on another fold; as ``load_trial``, then ``measure``."""
+    return measure(load_trial(path, split=split, root=root))
+
+
+def load_trial(path: str | Path, *, split: str | None = None, root: Path | None = None) -> Trial:
+    """An adapter with its data.
 
     Args:
         path: Its folder.
@@ -56,16 +96,30 @@ def evaluate_adapter(path: str | Path, *, split: str | None = None, root: Path |
     more = {"tell": tell} if (tell := getattr(build(recipe, heard, targets), "tell", None)) else {}
     folder, adapter = adapters.load(path, **more)
     train, test = heard.of_folds(recipe.data.train_folds), heard.of_folds(test_folds)
-    return AdapterReport(
+    return Trial(
         folder=folder,
-        encoder=recipe.encoder.name,
-        target=targets.name,
-        template=recipe.targets.template,
+        adapter=adapter,
+        recipe=recipe,
+        train=train,
+        test=test,
+        targets=targets,
         split=",".join(f"fold:{fold}" for fold in test_folds),
-        num_train=len(train),
-        num_test=len(test),
         num_heard=len(test) if trained_folds & {str(fold) for fold in test_folds} else 0,
-        parts=_scores(adapter, train, test, targets),
+    )
+
+
+def measure(trial: Trial) -> AdapterReport:
+    """How near what an adapter says is to its targets, and whether the right prompt is the nearest."""
+    return AdapterReport(
+        folder=trial.folder,
+        encoder=trial.recipe.encoder.name,
+        target=trial.targets.name,
+        template=trial.recipe.targets.template,
+        split=trial.split,
+        num_train=len(trial.train),
+        num_test=len(trial.test),
+        num_heard=trial.num_heard,
+        parts=_scores(trial),
     )
 
 
@@ -99,7 +153,8 @@ def _check_same(folder: ModelFolder, heard: Heard, targets: Targets) -> None:
         )
 
 
-def _scores(adapter: nn.Module, train: Heard, test: Heard, targets: Targets) -> tuple[PartScore, ...]:
+def _scores(trial: Trial) -> tuple[PartScore, ...]:
+    train, test = trial.train, trial.test
     labels_N, num_labels = test.labels_N.numpy(), len(test.classes)
     # What embeddings tell by themselves is the same for all parts.
     probes = {
@@ -111,11 +166,10 @@ def _scores(adapter: nn.Module, train: Heard, test: Heard, targets: Targets) -> 
     by_chance = chance(np.eye(num_labels, dtype=bool), KS)
     beside = {"chance": by_chance, **{name: retrieval(near_NC, labels_N, KS) for name, near_NC in probes.items()}}
     found = []
-    for name, part in say(adapter, test).items():
-        if name not in targets.parts:
+    for name, part in trial.say().items():
+        if name not in trial.targets.parts:
             continue
-        prompts = targets.parts[name]
-        prompts = prompts[:, : part.shape[1]] if prompts.ndim == 3 else prompts
+        prompts = trial.prompts(name, part.shape[1])
         mean = prompts[train.labels_N].mean(dim=0, keepdim=True).expand(len(test), *prompts.shape[1:])
         near_NC = prompt_cosines(part, prompts)
         decided_N = near_NC.argmax(axis=1)
