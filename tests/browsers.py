@@ -39,6 +39,15 @@ FLAGS = [
     # Whatever a page or the browser itself would fetch from elsewhere does not get there.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+# What a screen reader is given to say, and how often; an output is read out unless it says otherwise.
+LISTEN = """() => {
+  window.announced = [];
+  const live = "[role=status], [role=alert], [aria-live]:not([aria-live=off]), output:not([aria-live=off])";
+  for (const region of document.querySelectorAll(live)) {
+    const observer = new MutationObserver(() => { if (region.textContent) announced.push(region.textContent); });
+    observer.observe(region, {childList: true, characterData: true, subtree: true});
+  }
+}"""
 # What is shown, not what was sent: each picture as the browser has decoded it, in grey.
 SHOWN = """images => Promise.all(images.map(async (image) => {
   await image.decode();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from browsers import PICTURES, READY, Site, Visit, expect, most, server, site
+from browsers import LISTEN, PICTURES, READY, Site, Visit, expect, most, server, site
 from served import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -240,6 +241,51 @@ def test_pictures_and_graphics_have_words(here: Site) -> None:
         expect(visit.on("#waveform")).to_have_attribute("aria-label", re.compile(r"Waveform of two: \d\.\d\d seconds"))
         expect(visit.on("#features")).to_have_attribute("aria-label", re.compile("spectrogram.*brightest in the"))
         expect(visit.on("#status")).to_have_attribute("role", "status")
+
+
+@pytest.mark.parametrize(
+    ("example", "outlier", "told"),
+    [
+        ("two", 0.1, ["Heard “two”, 93 % sure."]),
+        ("two", 0.9, ["It is probably none of the sounds that the model knows."]),
+        ("phone-number", 0.9, ["Heard: unknown, ", "7 of 7 are probably none of the sounds that the model knows."]),
+    ],
+)
+def test_what_is_heard_is_read_out_once(here: Site, example: str, outlier: float, told: list[str]) -> None:
+    def answer(route: Any) -> None:
+        """As a model answers that says what it heard."""
+        came = route.fetch()
+        lines = [json.loads(line) for line in came.text().splitlines()]
+        heard = {"label": "two", "confidence": 0.93, "outlier": outlier}
+        told = [line | {"heard": heard} if line["type"] == "sound" else line for line in lines]
+        route.fulfill(response=came, body="".join(json.dumps(line) + "\n" for line in told))
+
+    with here.visit() as visit:
+        visit.page.route("**/v1/images*", answer)
+        visit.settle(seed=4, num_images=16)
+        visit.page.evaluate(LISTEN)
+        visit.example(example)
+        expect(visit.on("#status")).to_contain_text(told[-1])
+        (said,) = visit.page.evaluate("announced")  # of sixteen pictures and more
+        assert all(words in said for words in told), said
+
+
+def test_each_picture_in_the_dialog_is_read_out(here: Site) -> None:
+    with here.visit() as visit:
+        visit.settle(seed=4)
+        visit.example("two")
+        visit.on("#gallery .picture").first.click()
+        visit.page.evaluate(LISTEN)
+        visit.on("#viewer-after").click()
+        assert visit.page.evaluate("announced") == ["Picture 2 of two"]
+
+
+def test_an_earlier_sound_takes_the_focus_to_its_pictures(here: Site) -> None:
+    with here.visit() as visit:
+        visit.example("two")
+        visit.on("#history .restore").first.focus()
+        visit.page.keyboard.press("Enter")
+        expect(visit.on("#gallery .picture").first).to_be_focused()
 
 
 def test_nothing_moves_where_motion_is_not_wanted(here: Site) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from browsers import READY, Site, Visit, expect, most, server, site
+from browsers import LISTEN, READY, Site, Visit, expect, most, server, site
 from served import EXAMPLES
 
 pytestmark = pytest.mark.slow
@@ -17,14 +17,6 @@ pytestmark = pytest.mark.slow
 SPOKEN = ["7_jackson_0", "2_nicolas_1", "5_theo_2", "9_yweweler_3"]
 PHONE_NUMBER = [5, 5, 5, 0, 1, 2, 3]
 MAX_FIRST_MS = 1000  # the page's own goal is 150; a machine under load takes longer
-# How often a screen reader would be given something to say.
-COUNT_ANNOUNCEMENTS = """() => {
-  window.announced = [];
-  for (const region of document.querySelectorAll("[role=status], [role=alert], [aria-live]")) {
-    const observer = new MutationObserver(() => { if (region.textContent) announced.push(region.textContent); });
-    observer.observe(region, {childList: true, characterData: true, subtree: true});
-  }
-}"""
 NOT_RIGHT = re.compile("wrong|not (the )?right|does not fit|not accepted")
 HAS_HEARD = """seconds => document.querySelector("#record .text").textContent === "Stop"
   && parseFloat(document.getElementById("sound-name").textContent) >= seconds"""
@@ -95,6 +87,7 @@ def test_a_refused_microphone_is_one_plain_sentence(here: Site) -> None:
         visit.keep("refused")
         visit.on("#alert-close").click()
         expect(visit.on(".alert")).to_have_count(0)
+        expect(visit.on("#record")).to_be_focused()
         visit.on("#tab-live").click()
         visit.on("#live-toggle").click()
         expect(visit.on(".alert p")).to_contain_text("microphone")
@@ -112,7 +105,7 @@ def test_live_draws_each_word_and_does_not_chatter(here: Site) -> None:
     with here.visit() as visit:
         visit.settle(seed=3)
         visit.on("#tab-live").click()
-        visit.page.evaluate(COUNT_ANNOUNCEMENTS)
+        visit.page.evaluate(LISTEN)
         with visit.page.expect_websocket() as opened:
             visit.on("#live-toggle").click()
         words = visit.on("#live-words li")
@@ -144,6 +137,7 @@ def test_a_morph_goes_from_one_digit_to_another(here: Site) -> None:
         visit.on("#tab-morph").click()
         visit.on("#morph-a").select_option("three")
         visit.on("#morph-b").select_option("zero")
+        visit.page.evaluate(LISTEN)
         visit.on("#morph-go").click()
         slider = visit.on("#morph-slider")
         expect(slider).to_be_enabled()
@@ -166,6 +160,8 @@ def test_a_morph_goes_from_one_digit_to_another(here: Site) -> None:
         expect(visit.on("#morph-place")).not_to_have_text("100 %")
         visit.on("#morph-play").click()
         expect(visit.on("#morph-play")).to_have_text("Play")
+        told = ["Drawing.", "24 pictures from three to zero made with seed 3."]
+        assert visit.page.evaluate("announced") == told  # and nothing of each place
         with visit.page.expect_download() as saved:
             visit.on("#morph-gif").click()
         assert saved.value.suggested_filename == "three-to-zero.gif"
@@ -180,6 +176,7 @@ def test_a_morph_between_recordings(here: Site, data_root: Path) -> None:
         button = visit.on("#morph-a-record")
         button.click()
         expect(button).to_have_text(re.compile(rf"Stop, {seconds:.1f} s|Stop, [2-9]"))
+        expect(button).to_have_accessible_name("Stop")  # not a new one ten times a second
         button.click()
         expect(visit.on("#morph-a")).to_have_value("own")
         visit.on("#morph-b-file").set_input_files(_recording(data_root, "0_theo_0"))
@@ -216,6 +213,7 @@ def test_a_token_is_asked_for_and_a_wrong_one_is_told(here: Site, tmp_path: Path
         visit.page.wait_for_selector(READY)
         expect(form).to_be_hidden()
         expect(told).not_to_contain_text(NOT_RIGHT)
+        expect(visit.on("#main")).to_be_focused()
         visit.settle(seed=1)
         visit.example("seven")
         assert most(visit.digits()) == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -46,7 +47,9 @@ def create(settings: Settings | None = None) -> FastAPI:
         # What is there now stays; looking through it for garbage again and again would cost requests their time.
         gc.collect()
         gc.freeze()
+        warming = asyncio.get_running_loop().run_in_executor(None, serving.warm)
         yield
+        await warming
         await anyio.to_thread.run_sync(serving.engine.close, serving.settings.deadline_s)
 
     app = FastAPI(

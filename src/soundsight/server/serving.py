@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from soundsight import picture
 from soundsight.alignment import Alignment
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.folder import pretrained_names, read_folder, resolve
@@ -21,6 +26,8 @@ from soundsight.server.settings import Settings
 from soundsight.server.uploads import Budget
 
 __all__ = ["Serving", "load_models"]
+
+_EXAMPLE = Path(__file__).parent / "page" / "examples" / "one.flac"
 
 
 @dataclass(eq=False)
@@ -52,6 +59,13 @@ class Serving:
         self.num_live = 0
         self.budget = Budget(max(64 << 20, 4 * self.settings.max_upload_bytes))
         self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Hear an example and encode a picture: what is loaded only then, the first caller would have to wait for."""
+        pipe = self.pipe(None)
+        with suppress(SoundsightError):  # whoever sends such a sound is told so
+            pipe.extract(pipe.hear(_EXAMPLE))
+        picture.encode(np.zeros((8, 8, 1), np.uint8), "png", {})
 
     @cached_property
     def _alignment(self) -> Alignment:

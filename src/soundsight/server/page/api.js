@@ -27,6 +27,7 @@ let asking = null;
 export function askToken() {
   asking ??= new Promise((resolve) => {
     const form = $("token-form");
+    const before = document.activeElement;
     form.hidden = false;
     if (readToken()) alertOf(new Error("That was not the right token."));
     $("token").value = "";
@@ -37,6 +38,7 @@ export function askToken() {
       token = $("token").value.trim();
       try { sessionStorage.setItem(TOKEN, token); } catch {}
       form.hidden = true;
+      focusBack(before);
       asking = null;
       resolve();
     }, { once: true });
@@ -125,22 +127,20 @@ export async function fetchExample({ name, url }) {
   return { name, blob: await response.blob() };
 }
 
+/** Gives the focus back to what had it, or to the page, before what has it now goes away. */
+function focusBack(before) {
+  (before?.isConnected && before !== document.body ? before : $("main")).focus({ preventScroll: true });
+}
+
 /** Shows a problem as one sentence until it is dismissed or something else is done; null takes it away. */
 export function alertOf(error) {
   const place = $("alert");
   place.replaceChildren();
   if (!error || error.name === "AbortError") return;
-  const box = document.createElement("div");
-  box.className = "alert";
-  const text = document.createElement("p");
-  text.textContent = error.message;
-  const close = document.createElement("button");
-  close.type = "button";
-  close.id = "alert-close";
-  close.textContent = "Dismiss";
-  close.addEventListener("click", () => place.replaceChildren());
-  box.append(text, close);
-  place.append(box);
+  const before = document.activeElement;
+  const close = make("button", { type: "button", id: "alert-close", textContent: "Dismiss" });
+  close.addEventListener("click", () => { place.replaceChildren(); focusBack(before); });
+  place.append(make("div", { className: "alert" }, make("p", { textContent: error.message }), close));
   place.scrollIntoView({ block: "nearest" });
 }
 

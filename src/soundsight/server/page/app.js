@@ -80,7 +80,7 @@ function entryOf(entry, go) {
     go("draw");
     draw.showEntry(entry);
     $("drop").scrollIntoView();
-    $("status").focus({ preventScroll: true });
+    document.querySelector("#gallery .picture").focus({ preventScroll: true }); // their number is said as any other
   });
   const remove = make("button", { type: "button", className: "remove", textContent: "×" });
   remove.setAttribute("aria-label", `Delete ${name}, seed ${options.seed}, ${when}`);

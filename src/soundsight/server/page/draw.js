@@ -1,6 +1,6 @@
 // The Draw tab: a sound comes in by microphone, file, example or from the history, and its pictures come one by one.
 import { alertOf, call, fetchExample, lines, make } from "./api.js";
-import { Gallery, showHeard } from "./gallery.js";
+import { Gallery, heardIn, showHeard } from "./gallery.js";
 import * as history from "./history.js";
 import { Recorder, showLevel } from "./microphone.js";
 import { paintFeatures, paintLine } from "./paint.js";
@@ -15,6 +15,7 @@ let timer = 0;
 let shown = null; // the one whose waveform is shown
 let abort = new AbortController();
 const player = new Audio();
+const HINT = [...$("sound-name").childNodes];
 
 const say = (text) => { $("status").textContent = text; };
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
@@ -52,7 +53,7 @@ function showNothing() {
   shown = null;
   $("motif").removeAttribute("hidden");
   $("waveform").hidden = $("play").hidden = true;
-  $("sound-name").textContent = "";
+  $("sound-name").replaceChildren(...HINT);
   document.querySelector(".seen").hidden = true;
 }
 
@@ -132,6 +133,9 @@ function finish(failure) {
     const [{ name, options, parts }] = drawings;
     const of = drawings.length > 1 ? `${drawings.length} sounds` : parts.length > 1 ? `${parts.length} parts of ${name}` : name;
     say(`${plural(numImages, "picture")} of ${of} made with seed ${options.seed}.`);
+    // Who sees reads this in the box below.
+    const heard = heardIn(drawings.flatMap((drawing) => drawing.parts));
+    if (heard) $("status").append(make("span", { className: "visually-hidden", textContent: ` ${heard}` }));
   } else {
     say("No pictures were made.");
     showNothing();
@@ -238,7 +242,7 @@ function startRecorder() {
       button.querySelector(".text").textContent = { off: "Record", opening: "Wait…", on: "Stop" }[state];
       $("level").hidden = $("level-word").hidden = state !== "on";
       if (state === "opening") { alertOf(null); stopPlaying(); $("play").hidden = true; }
-      if (state === "on") { showCanvas(); say("Recording."); }
+      if (state === "on") { showCanvas(); $("waveform").setAttribute("aria-label", "Waveform of what is recorded"); say("Recording."); }
       if (state === "off") { showLevel($("level"), button, 0); if ($("status").textContent === "Recording.") say(""); }
     },
     onBlock: (level, peaks, seconds) => {
@@ -249,7 +253,7 @@ function startRecorder() {
       paintLine($("waveform"), peaks, { filled: Math.min(1, seconds / 3), gain: 1 / Math.max(0.2, loudest) });
     },
     onSound: (sound, since) => { pressExample(null); draw([sound], { since }); },
-    onError: alertOf,
+    onError: (error) => { $("play").hidden = !shown?.sound; alertOf(error); },
   });
   button.addEventListener("click", () => recorder.toggle());
   return recorder;
@@ -259,6 +263,7 @@ function startRecorder() {
 export async function start() {
   const recorder = startRecorder();
   gallery.clear(drawOptions().num_images, false);
+  for (const id of ["again", "download-all"]) $(id).disabled = true; // Firefox brings them back as they were before a reload
   $("file").addEventListener("change", () => { drawFiles($("file").files); $("file").value = ""; });
   $("again").addEventListener("click", () => draw(sounds));
   $("download-all").addEventListener("click", () => downloadAll(drawings));

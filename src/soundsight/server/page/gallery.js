@@ -39,15 +39,15 @@ export class Gallery {
     this.numSounds = numSounds;
     this.root.classList.remove("short");
     this.root.classList.toggle("busy", isBusy);
-    this.lay(numImages);
+    this.lay(numImages, numImages);
     this.root.replaceChildren(...this.#places());
   }
 
-  /** As many columns as fit, with rows that are equally full. */
-  lay(count = this.count) {
-    this.count = count;
+  /** As many columns as fit, with rows that are equally full; many pictures in `total` are small ones. */
+  lay(count = this.count, total = this.total) {
+    Object.assign(this, { count, total });
     const width = this.root.parentElement.clientWidth;
-    const most = Math.max(2, Math.floor(width / tileFor(count)));
+    const most = Math.max(2, Math.floor(width / tileFor(total)));
     const numColumns = Math.ceil(count / Math.ceil(count / most));
     this.root.style.setProperty("--columns", numColumns);
     this.root.style.setProperty("--grow", Math.min(1.8, Math.max(1.12, 140 / (width / numColumns))));
@@ -68,7 +68,9 @@ export class Gallery {
     if (isFirst) this.root.replaceChildren();
     const isShort = this.numImages === 1 && (part.num_parts > 1 || isOneOfMany);
     this.root.classList.toggle("short", isShort);
-    if (isShort) this.lay(Math.max(part.num_parts, this.numSounds));
+    const numGroups = Math.max(part.num_parts, this.numSounds);
+    if (isShort) this.lay(numGroups, numGroups);
+    else if (isFirst && part.num_parts > 1) this.lay(this.numImages, this.numImages * part.num_parts);
     const group = make("div", { className: "part" });
     const title = titleOf(drawing, part, isOneOfMany);
     if (title) {
@@ -101,6 +103,16 @@ export class Gallery {
     this.root.classList.remove("busy");
     if (this.root.querySelector(".picture")) this.root.querySelectorAll(".empty").forEach((place) => place.remove());
   }
+}
+
+/** What was heard in parts, in one short sentence for a screen reader; empty where the model does not say. */
+export function heardIn(parts) {
+  const heard = parts.filter((part) => part.heard).map((part) => part.heard);
+  const numStrangers = heard.filter(({ outlier }) => outlier > 0.5).length;
+  if (!heard.length) return "";
+  if (heard.length === 1) return numStrangers ? "It is probably none of the sounds that the model knows." : `Heard “${heard[0].label}”, ${percent(heard[0].confidence)} sure.`;
+  const labels = heard.map(({ label, outlier }) => (outlier > 0.5 ? "unknown" : label)).join(", ");
+  return `Heard: ${labels}.${numStrangers ? ` ${numStrangers} of ${heard.length} are probably none of the sounds that the model knows.` : ""}`;
 }
 
 /** Says plainly what the model heard, or that it does not say. */

@@ -3,6 +3,7 @@
 const WORKLET = new URL("capture.js", import.meta.url);
 const LONGEST_S = 20;
 const BLOCK_S = 0.02;
+const START_MS = 8000;
 
 export class MicrophoneError extends Error {
   constructor(message) {
@@ -53,7 +54,9 @@ export async function openMicrophone(onBlock, blockS = BLOCK_S) {
     let isOpen = true;
     node.port.onmessage = ({ data }) => { if (isOpen) onBlock(data, context.sampleRate); };
     context.createMediaStreamSource(stream).connect(node);
-    await context.resume();
+    // Where there is no loudspeaker, Firefox never starts the clock that the samples come by.
+    const late = new Error("the browser’s sound does not start; it may lack a loudspeaker or headphones");
+    await Promise.race([context.resume(), new Promise((_, reject) => setTimeout(reject, START_MS, late))]);
     return { rateHz: context.sampleRate, close: () => { isOpen = false; close(); } };
   } catch (error) {
     close();

@@ -7,6 +7,7 @@ import { stemOf } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const FRAMES_PER_S = 12;
+const WITH_FRAMES = ["morph-slider", "morph-play", "morph-gif"];
 const own = { a: null, b: null }; // sounds that were recorded or chosen here: {name, blob}
 let examples = [];
 let frames = []; // {place, png}
@@ -43,13 +44,16 @@ function startEnd(end) {
   $(`morph-${end}-choose`).addEventListener("click", () => file.click());
   file.addEventListener("change", () => { if (file.files[0]) take({ name: file.files[0].name, blob: file.files[0] }); file.value = ""; });
   const button = $(`morph-${end}-record`);
+  const time = make("span");
+  time.setAttribute("aria-hidden", "true"); // else it would be read out with each change
   const recorder = new Recorder({
     onState: (state) => {
-      button.textContent = { off: "Record", opening: "Wait…", on: "Stop" }[state];
+      time.textContent = "";
+      button.replaceChildren({ off: "Record", opening: "Wait…", on: "Stop" }[state], time);
       button.classList.toggle("strong", state === "on");
       if (state === "on") $("morph-status").textContent = "Recording.";
     },
-    onBlock: (level, peaks, seconds) => { button.textContent = `Stop, ${seconds.toFixed(1)} s`; },
+    onBlock: (level, peaks, seconds) => { time.textContent = `, ${seconds.toFixed(1)} s`; },
     onSound: (sound) => { take(sound); $("morph-status").textContent = "Recorded."; },
     onError: alertOf,
   });
@@ -78,7 +82,7 @@ async function go() {
       turnTo();
       if (frames.length === 1) document.querySelector(".scrub").scrollIntoView({ block: "nearest" });
     }
-    for (const id of ["morph-slider", "morph-play", "morph-gif"]) $(id).disabled = false;
+    for (const id of WITH_FRAMES) $(id).disabled = false;
     say(`${frames.length} pictures from ${made.sounds.first.name} to ${made.sounds.second.name} made with seed ${made.options.seed}.`);
   } catch (error) {
     if (signal.aborted) return;
@@ -131,6 +135,8 @@ async function download() {
 export function start(known) {
   examples = known;
   const recorders = ["a", "b"].map(startEnd);
+  for (const id of WITH_FRAMES) $(id).disabled = true; // Firefox brings them back as they were before a reload
+  $("morph-slider").value = 0;
   const fill = () => { fillChoices("a"); fillChoices("b"); };
   history.onChange(fill);
   fill();

@@ -77,5 +77,5 @@ export async function paintFeatures(canvas, { bins, frames, png }) {
   }
   brush.putImageData(pixels, 0, 0);
   const most = ["low", "middle", "high"][bands.indexOf(Math.max(...bands))];
-  canvas.setAttribute("aria-label", `What the model sees: a log-mel spectrogram, ${bins} bands by ${frames} moments, brightest in the ${most} bands`);
+  canvas.setAttribute("aria-label", `Log-mel spectrogram, ${bins} bands by ${frames} moments, brightest in the ${most} bands`);
 }

@@ -86,6 +86,7 @@ function showModel() {
 /** Asks the server for its models and makes everything work. */
 export async function start() {
   for (const name of ["variation", ...OWN]) {
+    reset(name); // Firefox brings a number back after a reload, but not that it was changed
     $(name).addEventListener("input", () => { $(name).dataset.changed = "yes"; showModel(); });
     $(name).addEventListener("change", tell);
   }
