@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_painted(
     other = tiny_clap.write(tmp_path / "other", seed=1)
     with refused(ModelError, "another 'clap'"):
         AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=other)
+
+
+def test_a_backbone_that_was_taught_other_words_is_refused(places: dict[str, Path], tmp_path: Path) -> None:
+    encoder = encoders.load("clap", places["clap"])
+    target = {
+        "name": "sentence",
+        "identity": "a" * 64,
+        "sizes": {"pooled": [tiny_backbones.POOLED]},
+        "template": "{label}",
+    }
+    learned = write_adapter(tmp_path / "learned", encoder, target=target)
+    own = tiny_backbones.write(tmp_path / "own", "sd3", texts=False)
+    for identity in ("b" * 64, "a" * 64):
+        (own / "card.json").write_text(json.dumps({"text_encoder": {"name": "sentence", "identity": identity}}))
+        if identity[0] == "b":
+            with refused(ModelError, r"learned the words of 'sentence' \(identity a{12}…\), and .* was taught"):
+                AudioToImage.from_pretrained(learned, backbone=own, encoder=encoder)
+    assert AudioToImage.from_pretrained(learned, backbone=own, encoder=encoder).folder.name == "toy"
 
 
 def test_a_film_is_refused(pipe: AudioToImage, sounds: list[Clip]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from soundsight.conditioning import Conditioning
 
-__all__ = ["Adapter", "build", "check_encoder", "load"]
+__all__ = ["Adapter", "build", "check_encoder", "check_words", "load"]
 
 SAFETENSORS = "model.safetensors"
 
@@ -142,3 +142,27 @@ def check_encoder(folder: ModelFolder, *, name: str, size: int, identity: str | 
             f"{folder.path}: trained on another '{name}' (identity {str(theirs)[:12]}…, this one is {identity[:12]}…): "
             "take the encoder's weights and options that it was trained with"
         )
+
+
+def check_words(folder: ModelFolder, *, name: str, identity: str, backbone: str) -> None:
+    """Refuse a backbone that was taught the words of another text encoder: it would paint something else.
+
+    Args:
+        folder: The adapter's.
+        name: Of the text encoder that the backbone was taught by.
+        identity: Its SHA-256.
+        backbone: What the user calls the backbone.
+
+    Raises:
+        ModelError: It is not the one that the adapter learned from.
+    """
+    known = folder.target or {}
+    learned, theirs = known.get("name"), known.get("identity")
+    # Those of a text-to-image model have another identity for each choice of what is left out of them.
+    if theirs is None or theirs == identity or learned == name == "diffusion":
+        return
+    raise ModelError(
+        f"{folder.path}: learned the words of '{learned}' (identity {str(theirs)[:12]}…), and {backbone} was taught "
+        f"those of '{name}' ({identity[:12]}…): train an adapter with that one as targets.model, or choose another "
+        "backbone"
+    )

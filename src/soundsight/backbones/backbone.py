@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from soundsight import noise
+from soundsight.backbones.card import Words
 from soundsight.backbones.joining import Layout, Told, blend, layout_of
 from soundsight.backbones.layers import Turn
 from soundsight.backbones.regions import Region, check_places, mask_of, painted_by_regions
@@ -56,13 +57,14 @@ class Backbone:
         pipeline: A Stable Diffusion 3, XL or 1.5 with its weights; its text encoders may be None.
         family: Which.
         name: What the user calls it, for messages.
+        words: Whose words it was taught, where that is known and its text encoders are not there to say it.
 
     Raises:
         ModelError: The parts of the pipeline do not fit each other.
     """
 
-    def __init__(self, pipeline: Any, family: Family, name: str) -> None:
-        self.pipeline, self.family, self.name = pipeline, family, name
+    def __init__(self, pipeline: Any, family: Family, name: str, words: Words | None = None) -> None:
+        self.pipeline, self.family, self.name, self.words = pipeline, family, name, words
         self.layout: Layout = layout_of(pipeline, family, name)
         pipeline.set_progress_bar_config(disable=True)
         here = [part for part in family.encoders if getattr(pipeline, part, None) is not None]

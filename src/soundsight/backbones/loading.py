@@ -10,6 +10,7 @@ import torch
 
 from soundsight.backbones import memory
 from soundsight.backbones.backbone import Backbone
+from soundsight.backbones.card import words_of
 from soundsight.backbones.memory import Offload, Plan, Precision
 from soundsight.errors import ModelError, SoundsightError, require
 from soundsight.foreign import line, quiet
@@ -62,6 +63,7 @@ def load(
     folder = read(path, name=str(name_or_folder))
     if unknown := sorted(set(without) - set(folder.family.encoders)):
         raise SoundsightError(f"cannot leave out {unknown[0]!r}; expected {', '.join(folder.family.encoders)}")
+    words = words_of(path)
     names = [name for name in folder.parts if name not in without]
     plan = _plan(folder, names, precision, offload, on_gpu=on_gpu, is_tiled=vae_tiling)
     memory.check(plan, folder.name)
@@ -73,7 +75,7 @@ def load(
     if vae_tiling:
         pipeline.vae.enable_tiling()
     _place(pipeline, offload, on_gpu=on_gpu)
-    return Backbone(pipeline, folder.family, folder.name)
+    return Backbone(pipeline, folder.family, folder.name, words)
 
 
 def _check_options(precision: str, offload: str, *, on_gpu: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from soundsight.cli import complete_models, examples, show
-from soundsight.errors import OutputError, SoundsightError
+from soundsight.cli import adapter, complete_models, examples, show
+from soundsight.cli.adapter import ALIGNMENT, JUDGE
+from soundsight.errors import SoundsightError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -22,6 +23,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate beach_frames --split random",
         "soundsight evaluate runs/scenes --judge runs/resnet",
         "soundsight evaluate runs/v2d-clap --split fold:4",
+        "soundsight evaluate runs/v2d-clap --backbone runs/sd3-cifar10/backbone --judge runs/resnet-cifar10",
         "soundsight evaluate digits --json",
     )
 )
@@ -54,9 +56,9 @@ def evaluate(
         typer.Option(
             metavar="MODEL",
             help="What reads the pictures. Those of pairs are compared in its features, if one is named that reads "
-            "such pictures, or smaller ones by a whole number.",
+            "such pictures, or smaller ones by a whole number. With --backbone one must be named.",
         ),
-    ] = "lenet5",
+    ] = JUDGE,
     samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
     draws: Annotated[int, typer.Option(metavar="N", help="Pictures of each test pair, each with its own noise.")] = 1,
     outliers: Annotated[
@@ -76,7 +78,27 @@ def evaluate(
             metavar="MODEL",
             help="Space of the alignment score; 'none' leaves it out. Pairs have it if one of such pictures is named.",
         ),
-    ] = "alignment",
+    ] = ALIGNMENT,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="HUB|FOLDER", help="For an adapter: the text-to-image model that paints what it says."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps of the backbone.", show_default="as for generate")
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(metavar="X", help="Guidance of the backbone.", show_default="as for generate")
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Numbers of the backbone.", show_default="fp32")
+    ] = None,
+    offload: Annotated[
+        Literal["none", "model", "sequential"] | None,
+        typer.Option(help="Keep the backbone's parts off the GPU until they are needed.", show_default="none"),
+    ] = None,
+    save_memory: Annotated[
+        bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.
@@ -90,12 +112,21 @@ def evaluate(
     Pictures of pairs are compared with the real one of their moment, and
     all of them with all real ones. For a data set of pairs, or a folder of
     them, in place of a model, the baselines alone are measured.
+
+    What an adapter says of test recordings is compared with what texts say.
+    With a backbone and a judge that knows some of its classes, pictures are
+    painted of it, too, and read, beside those of the mean target, of the
+    nearest prompt and of the right one.
     """
     import json
 
-    if _is_adapter(model):
-        _evaluate_adapter(model, split, out, data, as_json=as_json)
+    painter = adapter.Painter(backbone, steps, guidance, precision, offload, save_memory)
+    if adapter.is_adapter(model):
+        if outliers or noise or snr or alignment != ALIGNMENT:
+            raise SoundsightError(f"'{model}' is an adapter: leave --outliers, --noise, --snr and --alignment out")
+        adapter.evaluate(model, painter, split, seed, out, data, judge, samples, draws, as_json=as_json)
         return
+    painter.refuse(model)
     from soundsight.evaluation import files
     from soundsight.evaluation.evaluator import baselines, is_pairs
     from soundsight.evaluation.evaluator import evaluate as run
@@ -135,41 +166,3 @@ def evaluate(
     for line in lines(report):
         show(line, marked=line.endswith(" *") or line.startswith("  * "))
     show(f"report: {written[0]}")
-
-
-def _is_adapter(model: str) -> bool:
-    """Whether a folder holds what is between sounds and a text-to-image model."""
-    from soundsight.folder import pretrained_names, read_folder
-
-    try:
-        is_folder = model not in pretrained_names() and Path(model, "config.json").is_file()
-    except OSError:  # too long for a path
-        return False
-    return is_folder and read_folder(model, verify=False).kind == "adapter"
-
-
-def _evaluate_adapter(model: str, split: str | None, out: Path | None, data: Path | None, *, as_json: bool) -> None:
-    """Compare what an adapter says of test recordings with what a text encoder says of their prompts."""
-    import json
-
-    from soundsight.errors import require
-    from soundsight.files import check_writable, replace_file
-
-    require("torch", "train", "evaluating an adapter")
-    from soundsight.training.adapter_evaluation import evaluate_adapter
-
-    check_writable(out or Path("reports"))
-    report = evaluate_adapter(model, split=split, root=data)
-    folder = out or Path("reports", "-".join([report.folder.name, report.split.replace(":", "-").replace(",", "-")]))
-    text = json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / "report.json", (text + "\n").encode())
-    except OSError as error:
-        raise OutputError(f"{folder}: the report cannot be written ({error.strerror})") from error
-    if as_json:
-        typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))
-        return
-    for line in report.lines():
-        show(line, marked=line.endswith(" *") or line.startswith("  * "))
-    show(f"report: {folder / 'report.json'}")

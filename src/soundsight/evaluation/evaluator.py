@@ -30,7 +30,7 @@ from soundsight.evaluation.trial import Outcome, Trial, Watch
 from soundsight.folder import ModelFolder, read_folder, resolve
 from soundsight.metrics.accuracy import confusion_matrix
 
-__all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "evaluate", "is_pairs"]
+__all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "check_numbers", "evaluate", "is_pairs"]
 
 MAX_SAMPLES = 100
 MAX_DRAWS = 1000
@@ -76,12 +76,7 @@ def evaluate(
         MissingExtraError: There is no ``model.onnx``, and PyTorch is not installed.
     """
     began_s = time.perf_counter()
-    if not 0 <= seed <= noise.MAX_SEED:
-        raise SoundsightError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
-    if not 0 <= num_samples <= MAX_SAMPLES:
-        raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
-    if not 1 <= draws <= MAX_DRAWS:
-        raise SoundsightError(f"the number of pictures of a pair is 1 to {MAX_DRAWS}, not {draws}")
+    check_numbers(seed, num_samples, draws)
     model, root = _read(resolve(name_or_folder)), data_root() if data is None else data
     common: dict[str, Any] = {
         "model": model.name,
@@ -129,6 +124,20 @@ def evaluate(
             **_alignment(model, tested, space, notes),
         }
     return Report(**common, **found, seconds=round(time.perf_counter() - began_s, 1))
+
+
+def check_numbers(seed: int, num_samples: int, draws: int) -> None:
+    """Refuse numbers out of range.
+
+    Raises:
+        SoundsightError: One is.
+    """
+    if not 0 <= seed <= noise.MAX_SEED:
+        raise SoundsightError(f"a seed is a whole number from 0 to 2**64 - 1, not {seed}")
+    if not 0 <= num_samples <= MAX_SAMPLES:
+        raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
+    if not 1 <= draws <= MAX_DRAWS:
+        raise SoundsightError(f"the number of pictures of a pair is 1 to {MAX_DRAWS}, not {draws}")
 
 
 def is_pairs(name_or_folder: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from soundsight import picture
 from soundsight.errors import OutputError
@@ -15,8 +16,13 @@ from soundsight.files import replace_file
 __all__ = ["write"]
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: Report, folder: Path, table: dict[str, Any] | None = None) -> list[Path]:
     """Write the report; each file appears whole or not at all.
+
+    Args:
+        report: The report.
+        folder: Where to; it is made.
+        table: What ``report.json`` says; by default what the report does.
 
     Returns:
         The files: the page first, then the numbers and the sheet of pictures.
@@ -26,7 +32,9 @@ def write(report: Report, folder: Path) -> list[Path]:
     """
     contents = {
         "report.html": render(report).encode(),
-        "report.json": (json.dumps(report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+        "report.json": (
+            json.dumps(table or report.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        ).encode(),
     }
     if report.samples:
         rows = [[s.image_HWC for s in samples] for _, samples in groupby(report.samples, key=lambda s: s.label)]

@@ -23,9 +23,11 @@ __all__ = [
     "Viewer",
     "draw_pictures",
     "engine",
+    "find_judge",
     "load_alignment",
     "load_judge",
     "load_pipeline",
+    "load_reader",
     "load_viewer",
 ]
 
@@ -98,7 +100,7 @@ def load_judge(
         UnknownNameError: There is no such model.
         ModelError: It is no judge, or it judges other pictures or other labels.
     """
-    model = _find_judge(name_or_folder)
+    model = find_judge(name_or_folder)
     shape = _shape(model)
     if shape != image_shape:
         raise ModelError(f"the judge {model.path} reads pictures of {shape}, the model makes {image_shape}")
@@ -109,14 +111,14 @@ def load_judge(
     return model, _run(model)
 
 
-def load_viewer(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[ModelFolder, Viewer]:
-    """The features of a judge, whatever its labels; it sees pictures that are a whole number of times too large small.
+def load_reader(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[ModelFolder, Judge]:
+    """A judge, whatever its labels; it sees pictures that are a whole number of times too large small.
 
     Raises:
         UnknownNameError: There is no such model.
         ModelError: It is no judge, or such pictures do not become those that it reads.
     """
-    model = _find_judge(name_or_folder)
+    model = find_judge(name_or_folder)
     channels, height, width = _shape(model)
     factor = max(1, image_shape[1] // height)
     if (channels, factor * height, factor * width) != image_shape:
@@ -126,9 +128,19 @@ def load_viewer(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -
         )
     run = _run(model)
 
-    def view(images_BCHW: UInt8) -> Float32:
+    def read(images_BCHW: UInt8) -> tuple[Float32, Float32]:
         blocks = images_BCHW.reshape(len(images_BCHW), channels, height, factor, width, factor)
-        features_BD = run(np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8))[1]
+        return run(np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8))
+
+    return model, read
+
+
+def load_viewer(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[ModelFolder, Viewer]:
+    """The features of a judge; arguments and errors as for ``load_reader``."""
+    model, read = load_reader(name_or_folder, image_shape)
+
+    def view(images_BCHW: UInt8) -> Float32:
+        features_BD = read(images_BCHW)[1]
         if not np.isfinite(features_BD).all():
             raise ModelError(f"{model.path}: the judge's features hold NaN or infinity")
         return features_BD
@@ -148,7 +160,13 @@ def load_alignment(name_or_folder: str | Path | None, image_shape: tuple[int, in
     return space if _shape(space.folder) == image_shape else None
 
 
-def _find_judge(name_or_folder: str | Path) -> ModelFolder:
+def find_judge(name_or_folder: str | Path) -> ModelFolder:
+    """A judge's folder, its weights unread.
+
+    Raises:
+        UnknownNameError: There is no such model.
+        ModelError: It is no judge.
+    """
     try:
         folder = resolve(name_or_folder)
     except UnknownNameError as error:

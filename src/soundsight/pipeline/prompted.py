@@ -48,13 +48,15 @@ class Prompted(AudioToImage):
         backbone: What paints.
 
     Raises:
-        ModelError: The adapter was trained for another encoder, or says what the backbone does not take.
+        ModelError: The adapter was trained for another encoder, or for other words than the backbone's.
     """
 
     def __init__(self, folder: ModelFolder, adapter: Any, encoder: Encoder, backbone: Backbone) -> None:
-        from soundsight.adapters import check_encoder
+        from soundsight.adapters import check_encoder, check_words
 
         check_encoder(folder, name=encoder.name, size=encoder.size, identity=encoder.identity)
+        if backbone.words is not None:
+            check_words(folder, **backbone.words._asdict(), backbone=backbone.name)
         side = backbone.default_size
         self.folder = replace(folder, image=ImageShape(3, side, side))
         self.adapter, self.encoder, self.backbone = adapter, encoder, backbone
