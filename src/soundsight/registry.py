@@ -35,8 +35,8 @@ _SHARED = {
     },
     "features": {"mel", "options"},
     "metrics": {
-        *("calibration", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval", "scene2025", "sets"),
-        *("sliced_wasserstein", "targets"),
+        *("calibration", "darkness", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval"),
+        *("scene2025", "sets", "sliced_wasserstein", "targets"),
     },
     "models": {"layers", "pictures", "samplers", "shortcuts", "translator", "unet", "unfolded"},
 }

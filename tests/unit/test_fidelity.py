@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
 from scipy.stats import wasserstein_distance
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from soundsight.datasets import beach_frames, cifar10
-from soundsight.datasets.pair_splits import split_pairs
+from real_pictures import beach, film, photographs
 from soundsight.losses import ssim as losses
-from soundsight.metrics.fidelity import dark_error, histogram_similarity, ms_ssim, mse, psnr, ssim
+from soundsight.metrics.fidelity import histogram_similarity, ms_ssim, mse, psnr, ssim
 from soundsight.metrics.scene2025 import hss, ssim_of_made_range
 
 
@@ -75,7 +72,7 @@ def test_scores_and_objectives_are_the_same_quantity():
 
 def test_more_noise_scores_worse_everywhere():
     real = pictures(side=64)
-    for score, better in ((ssim, 1), (ms_ssim, 1), (psnr, 1), (mse, -1), (histogram_similarity, 1), (dark_error, -1)):
+    for score, better in ((ssim, 1), (ms_ssim, 1), (psnr, 1), (mse, -1), (histogram_similarity, 1)):
         values = [better * float(score(noisy(real, level), real).mean()) for level in (0.02, 0.1, 0.3, 1.0)]
         assert values == sorted(values, reverse=True), score.__name__
 
@@ -83,7 +80,7 @@ def test_more_noise_scores_worse_everywhere():
 def test_every_picture_has_its_own_score():
     real = pictures(num=4)
     made = noisy(real, 0.2)
-    for score in (mse, psnr, ssim, ms_ssim, histogram_similarity, dark_error, ssim_of_made_range, hss):
+    for score in (mse, psnr, ssim, ms_ssim, histogram_similarity, ssim_of_made_range, hss):
         alone = np.concatenate([score(made[i : i + 1], real[i : i + 1]) for i in range(4)])
         np.testing.assert_allclose(score(made, real), alone, rtol=1e-9)
 
@@ -151,29 +148,6 @@ def test_neighbours_count():
     assert histogram_similarity(stripes, real)[0] == pytest.approx(1 / 7)
 
 
-def film(data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of a film, 64 by 64; the last quarter, other scenes than before, tests."""
-    with av.open(str(data_root / "video" / "big_buck_bunny_480p_30s.mp4")) as container:
-        frames = [
-            frame.to_ndarray(width=64, height=64, format="rgb24").transpose(2, 0, 1)
-            for i, frame in enumerate(container.decode(video=0))
-            if i % 8 == 0
-        ]
-    part = len(frames) * 3 // 4
-    return np.stack(frames[:part]), np.stack(frames[part:])
-
-
-def beach(data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    pairs = beach_frames.load(data_root / "beach_frames")
-    split = split_pairs(pairs, "block", seed=0)
-    return pairs.load_images(split.train, 64), pairs.load_images(split.test, 64)
-
-
-def photographs(data_root: Path) -> tuple[np.ndarray, np.ndarray]:
-    train, test = (cifar10.load(data_root / "cifar10", train=part).images_NCHW for part in (True, False))
-    return train[:5000], test[:200]
-
-
 @pytest.mark.parametrize("source", [film, beach, photographs])
 def test_neither_noise_nor_shuffled_pixels_pass_the_histogram_on_real_pictures(source, data_root):
     """Histograms of whole colours did let noise pass on the film, and know no order of the pixels."""
@@ -198,27 +172,6 @@ def test_noise_does_not_pass_the_histogram_and_passes_the_published_one(channels
     assert (histogram_similarity(noise, real) < 0.55).all()
     shifted = np.roll(real, 5, axis=3)
     assert (histogram_similarity(shifted, real) > 0.95).all()
-
-
-def test_dark_error_sees_the_dark_alone():
-    real = np.full((1, 3, 4, 4), 0.9)
-    real[..., :2] = 0.05
-    made = real.copy()
-    made[..., 2:] = 0.3
-    assert dark_error(made, real)[0] == pytest.approx(0)
-    made = real.copy()
-    made[..., :1] = 0.45
-    assert dark_error(made, real)[0] == pytest.approx(0.2)
-    assert math.isnan(dark_error(made, np.ones((1, 3, 4, 4)))[0])
-
-
-def test_dark_is_what_looks_dark():
-    """Pure blue is dark to the eye, pure green is not."""
-    blue, green = np.zeros((1, 3, 4, 4)), np.zeros((1, 3, 4, 4))
-    blue[:, 2], green[:, 1] = 1, 1
-    grey = np.full((1, 3, 4, 4), 0.5)
-    assert dark_error(grey, blue)[0] == pytest.approx(0.5 - 0.114)
-    assert math.isnan(dark_error(grey, green)[0])
 
 
 def test_the_published_ssim_is_scikit_images_with_the_range_of_the_made_picture():
@@ -247,7 +200,7 @@ def test_the_published_histograms_agree_with_numpys_correlation():
     np.testing.assert_allclose(hss(made, real), wanted)
 
 
-@pytest.mark.parametrize("score", [mse, psnr, ssim, ms_ssim, histogram_similarity, dark_error, hss, ssim_of_made_range])
+@pytest.mark.parametrize("score", [mse, psnr, ssim, ms_ssim, histogram_similarity, hss, ssim_of_made_range])
 def test_what_cannot_be_compared_is_refused(score):
     real = pictures(num=1)
     with pytest.raises(ValueError, match="alike"):

@@ -118,6 +118,9 @@ def test_real_frames_give_the_numbers_that_were_measured_for_them(data_root):
     assert ssim["nearest training frame in the table"] == pytest.approx(0.144, abs=0.01)
     assert beside(report, "hss")["uniform noise"] == pytest.approx(0.9995, abs=0.01)
     assert beside(report, "histogram")["uniform noise"] < beside(report, "histogram")["mean picture of the clip"]
+    dark = beside(report, "dark")
+    assert abs(dark["uniform noise"]) < 0.005
+    assert dark["nearest training frame of the clip"] > 0.02, "what knows where shadows lie is told from noise"
     assert "no leak to be seen" in report.more_notes[0]
 
 

@@ -17,7 +17,7 @@ from soundsight.evaluation.networks import Viewer, load_alignment, load_viewer
 from soundsight.evaluation.report import Baseline
 from soundsight.folder import ModelFolder
 from soundsight.hearing import Hearing
-from soundsight.metrics import fidelity, scene2025
+from soundsight.metrics import darkness, fidelity, scene2025
 from soundsight.metrics.frechet import frechet_distance
 from soundsight.metrics.kernel import kernel_distance
 from soundsight.metrics.retrieval import chance, recall_at
@@ -29,6 +29,7 @@ __all__ = [
     "Measure",
     "Networks",
     "by_alignment",
+    "by_darkness",
     "by_judge",
     "by_patches",
     "by_picture",
@@ -106,7 +107,7 @@ def comparisons_of(
         UnknownNameError: There is no such model.
     """
     shape = (test.shape[1], test.shape[2], test.shape[3])
-    found, folders = [by_picture(test), by_patches(train, test, seed)], []
+    found, folders = [by_picture(test), by_darkness(test), by_patches(train, test, seed)], []
     if networks.judge is not None:
         judge, view = load_viewer(networks.judge, shape)
         found.append(by_judge(judge.name, view, train, test))
@@ -131,7 +132,6 @@ _SINGLE: tuple[tuple[Measure, Callable[[Any, Any], Float64]], ...] = (
     (Measure("psnr", "PSNR in dB"), fidelity.psnr),
     (Measure("mse", "Mean squared error", lower=True), fidelity.mse),
     (Measure("histogram", "Similarity of histograms: values, hues, neighbours"), fidelity.histogram_similarity),
-    (Measure("dark_error", "Error where the real picture is dark", lower=True), fidelity.dark_error),
     (
         Measure("published_ssim", "SSIM as published (7 pixels, range of the made picture)"),
         scene2025.ssim_of_made_range,
@@ -160,6 +160,22 @@ def by_picture(test: UInt8) -> Comparison:
         return {name: _mean_of(np.concatenate(values)) for name, values in found.items()}
 
     return Comparison(tuple(measure for measure, _ in _SINGLE), compute)
+
+
+def by_darkness(test: UInt8) -> Comparison:
+    """All pictures at once: are they dark where the real ones of their moments are?
+
+    Args:
+        test: Real pictures (T, C, S, S).
+    """
+    measure = Measure("dark", "Dark pixels: agreement with the real ones beyond chance (pooled κ, luma below 0.2)")
+
+    def compute(images: UInt8) -> dict[str, float]:
+        parts = [slice(first, first + _BATCH) for first in range(0, len(test), _BATCH)]
+        found = [darkness.agreement(images[part] / 255, test[part] / 255) for part in parts]
+        return {measure.name: darkness.pooled_kappa(np.concatenate(found))}
+
+    return Comparison((measure,), compute)
 
 
 def by_patches(train: UInt8, test: UInt8, seed: int) -> Comparison:

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Window",
-    "dark_error",
     "histogram_similarity",
     "ms_ssim",
     "mse",
@@ -31,8 +30,6 @@ MS_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales of MS-SSIM, finest first."""
 _SIGMA = 1.5
 _K1, _K2 = 0.01, 0.03
-_LUMA = (0.299, 0.587, 0.114)
-_DARK = 0.2
 
 
 def mse(images: ArrayLike, targets: ArrayLike) -> Float64:
@@ -140,26 +137,6 @@ def histogram_similarity(images: ArrayLike, targets: ArrayLike) -> Float64:
     return similarity_B
 
 
-def dark_error(images: ArrayLike, targets: ArrayLike) -> Float64:
-    """Mean |luma − real luma| where the real picture is dark, below 0.2, (B,); NaN where it is nowhere.
-
-    A blurred generator paints shadows grey; a mean over all pixels hides it, as most of them are not dark.
-
-    Args:
-        images: Pictures.
-        targets: Real ones.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    luma_BHW, real_BHW = (_luma(pictures) for pictures in two_pictures(images, targets))
-    dark_BHW = real_BHW < _DARK
-    count_B = dark_BHW.sum(axis=(1, 2))
-    sums_B = np.where(dark_BHW, np.abs(luma_BHW - real_BHW), 0).sum(axis=(1, 2))
-    error_B: Float64 = np.divide(sums_B, count_B, out=np.full(len(sums_B), np.nan), where=count_B > 0)
-    return error_B
-
-
 def two_pictures(images: ArrayLike, targets: ArrayLike) -> tuple[Float64, Float64]:
     """Both as float64 (B, C, H, W).
 
@@ -252,11 +229,3 @@ def _moved(first: Float64, second: Float64) -> Float64:
     """Mean way from one histogram to the other, a share of the longest, (B,), of cumulative ones (B, C, bins)."""
     way_B: Float64 = np.abs(first - second).sum(axis=2).mean(axis=1) / (first.shape[2] - 1)
     return way_B
-
-
-def _luma(images_BCHW: Float64) -> Float64:
-    """Brightness as seen, (B, H, W): ITU-R BT.601 for three channels, the value itself for one."""
-    if images_BCHW.shape[1] == 1:
-        return images_BCHW[:, 0]
-    luma_BHW: Float64 = np.einsum("bchw,c->bhw", images_BCHW, np.array(_LUMA))
-    return luma_BHW
