@@ -1,7 +1,7 @@
 """An encoder whose embeddings say what was heard, small enough to be loaded by many processes; also as a plug-in.
 
-Its weights are a text file: a scale, and if need be ``dies``, ``deaf`` or ``counts``. The environment's TOY_SLOW_S says
-how many seconds more each sound takes.
+Its weights are a text file: a scale, and if need be ``dies``, ``deaf`` or ``counts``. With the option ``octaves`` it
+hears so much higher. The environment's TOY_SLOW_S says how many seconds more each sound takes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import hashlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -23,6 +25,17 @@ RATE_HZ = 8000
 TOKEN_S = 0.5
 
 
+@dataclass(frozen=True)
+class Config:
+    """Options of the toy."""
+
+    octaves: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.octaves, int):
+            raise ValueError(f"octaves must be a whole number, not {self.octaves!r}")
+
+
 class Toy:
     """A token for each half second: its pitch in Hz times the scale, its level, and the sound's length in seconds."""
 
@@ -30,10 +43,10 @@ class Toy:
     size = 3
     sample_rate_hz = RATE_HZ
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, config: Config) -> None:
         scale, *self._words = text.split()
-        self._scale = float(scale)
-        self.identity = hashlib.sha256(text.encode()).hexdigest()
+        self._scale = float(scale) * 2**config.octaves
+        self.identity = hashlib.sha256(f"{text}{config.octaves or ''}".encode()).hexdigest()
 
     def encode(self, clips: Sequence[Clip]) -> list[Embedding]:
         return [self._encode(clip) for clip in clips]
@@ -58,8 +71,8 @@ class Toy:
         return pitch_hz * self._scale, float(np.sqrt(np.mean(part_T**2))), duration_s
 
 
-def load(weights: str | Path) -> Toy:
-    return Toy(Path(weights).read_text(encoding="utf-8"))
+def load(weights: str | Path, **options: Any) -> Toy:
+    return Toy(Path(weights).read_text(encoding="utf-8"), Config(**options))
 
 
 def write_tones(path: Path, *pitches_hz: float, seconds: float = 1.0, rate_hz: int = RATE_HZ) -> Path:

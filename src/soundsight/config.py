@@ -40,9 +40,12 @@ __all__ = [
     "load_recipe",
     "load_table",
     "recipe_names",
+    "value_of",
 ]
 
 
+# What stands in another's place: to name the one is to leave out the others, which a recipe may have named.
+_INSTEAD = {"data.shards": ("embeddings", "rows"), "data.embeddings": ("shards",)}
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -320,15 +323,21 @@ def _override(table: dict[str, Any], override: str) -> None:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise RecipeError(f"--set takes key.key=value, for example train.epochs=3; got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except (ValueError, RecursionError):
-        value = text.strip()  # a bare word is a string: data.split=random
     for key in keys[:-1]:
         table = table.setdefault(key, {})
         if not isinstance(table, dict):
             raise RecipeError(f"--set {override}: '{key}' is a value, not a table")
-    table[keys[-1]] = value
+    table[keys[-1]] = value_of(text)
+    for other in _INSTEAD.get(path.strip(), ()):
+        table.pop(other, None)
+
+
+def value_of(text: str) -> Any:
+    """A TOML value, or the text itself where it is none: a bare word needs no quotes, as in ``data.split=random``."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text.strip()
 
 
 def _reason(error: Exception) -> str:

@@ -50,7 +50,8 @@ class ModelFolder:
         system: The published system it is an instance of; the name of a module in ``models``.
         kind: What it does.
         features: Options of the front end with its ``name``, or None for a model that does not hear (a judge). Of an
-            adapter the encoder that hears for it: ``name``, ``size`` and ``identity``, None where it is not known.
+            adapter the encoder that hears for it: ``name``, ``size`` and ``identity``, None where it is not known, and
+            ``options`` where they are not the usual ones.
         latent_size: Width D of the noise input; 0 for none.
         image: Size of the pictures; ``NO_PICTURE`` of an adapter, which leaves painting to others.
         labels: Names of the classes, or None.

@@ -96,6 +96,38 @@ def test_a_list_becomes_shards(sounds: Path, tmp_path: Path, environment: dict[s
     assert other.stderr.count("\n") == 1
 
 
+def test_options_of_an_encoder_are_part_of_what_the_shards_are(
+    sounds: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    outs = tmp_path / "plain", tmp_path / "high"
+    for out, options in zip(outs, ([], ["--set", "octaves=2"]), strict=True):
+        done = run(*toy(sounds, out), *options, environment=environment)
+        assert done.returncode == 0, done.stderr
+    plain, high = (next(records(out / "shard-000000.tar")) for out in outs)
+    np.testing.assert_allclose(high.tokens_LD[:, 0], 4 * plain.tokens_LD[:, 0])
+    assert (plain.facts.get("options"), high.facts["options"]) == (None, {"octaves": 2})
+    assert plain.facts["identity"] != high.facts["identity"]
+    assert json.loads((outs[1] / INDEX).read_text())["made_with"]["options"] == {"octaves": 2}
+    before = tree(outs[1])
+    for options, said in (([], "none"), (["--set", "octaves=1"], "octaves=1"), (["--set", "octaves=0"], "none")):
+        other = run(*toy(sounds, outs[1]), *options, environment=environment)
+        assert other.returncode == 2
+        assert f"made with options octaves=2, not {said}; use the same" in other.stderr
+    again = run(*toy(sounds, outs[1]), "--set", "octaves = 2", "--json", environment=environment)
+    assert json.loads(again.stdout)["shards_before"] == 1
+    assert tree(outs[1]) == before
+    usual = run(*toy(sounds, outs[0]), "--set", "octaves=0", "--json", environment=environment)
+    assert json.loads(usual.stdout)["shards_before"] == 1, "what is usual need not be said"
+    for text, fault in (
+        ("octaves=high", "octaves must be a whole number, not 'high'"),
+        ("pitch=1", "no option 'pitch'"),
+    ):
+        wrong = run(*toy(sounds, tmp_path / "wrong"), "--set", text, environment=environment)
+        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+        assert fault in wrong.stderr
+        assert not (tmp_path / "wrong").exists()
+
+
 def test_sounds_that_are_all_damaged_are_a_failure(sounds: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     for path in sounds.glob("*.wav"):
         path.write_text("no sound")
@@ -192,6 +224,26 @@ def test_real_recordings_through_vggish(data_root: Path, tmp_path: Path) -> None
         for stem in stems[::5]:
             clip = audio.decode(data_root / "esc50" / "audio" / f"{stem}.flac", sample_rate_hz=16_000)
             np.testing.assert_array_equal(stored.find(stem).tokens_LD, encoder.encode([clip])[0].tokens_LD)
+    rng = np.random.default_rng(1)
+    np.savez(
+        tmp_path / "pca.npz",
+        pca_eigen_vectors=(0.1 * rng.standard_normal((128, 128))).astype(np.float32),
+        pca_means=rng.standard_normal(128).astype(np.float32),
+    )
+    done = run(
+        *(tmp_path / "list.csv", "--audio", data_root / "esc50" / "audio", "-o", tmp_path / "quantised"),
+        *("--encoder", "vggish", "--weights", weights, "--workers", 1, "--json"),
+        *("--set", "output=quantised", "--set", f"pca={tmp_path / 'pca.npz'}"),
+        environment=dict(os.environ),
+    )
+    assert done.returncode == 0, done.stderr
+    encoder = vggish.load(weights, pca=tmp_path / "pca.npz", output="quantised")
+    assert json.loads(done.stdout)["encoder"]["identity"] == encoder.identity
+    (shard,) = (tmp_path / "quantised").glob("*.tar")
+    found = {record.key: record for record in records(shard)}
+    assert all(record.facts["options"] == {"output": "quantised"} for record in found.values()), "no file of ours"
+    with one_thread():
+        np.testing.assert_array_equal(found[stem].tokens_LD, encoder.encode([clip])[0].tokens_LD)
 
 
 class one_thread:
@@ -203,6 +255,11 @@ class one_thread:
 
     def __exit__(self, *_: object) -> None:
         torch.set_num_threads(self._before)
+
+
+def vggish_with(*texts: str) -> list[str]:
+    settings = [word for text in texts for word in ("--set", text)]
+    return ["list.csv", "-o", "out", "--weights", "w", "--encoder", "vggish", *settings]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +284,15 @@ class one_thread:
         (["columns.csv", "-o", "out", "--weights", "w"], "neither a column 'caption' nor 'label'"),
         (["list.csv", "-o", "out", "--weights", "w", "--encoder", "vgish"], "no 'vgish' in encoders"),
         (["list.csv", "-o", "out", "--weights", "w", "--encoder", "vggish"], "w: there is no such file"),
+        (vggish_with("output"), "--set takes KEY=VALUE, for example output=quantised; got 'output'"),
+        (vggish_with("out=raw"), "has no option 'out'; known: output, pca, precision, relu, rounding"),
+        (vggish_with("output=whitened"), "output must be one of raw, pca, quantised, not 'whitened'"),
+        (vggish_with("relu=no"), "the encoder 'vggish': relu must be true or false, not 'no'"),
+        (vggish_with("pca=3"), "the encoder 'vggish': pca must be a text, not 3"),
+        (vggish_with("relu=true", "relu=false"), "--set relu=false: 'relu' is given twice"),
+        (vggish_with("output=pca", "pca=none.npz"), "w: there is no such file"),
+        (["list.csv", "-o", "out", "--weights", "w", "--set", "output=raw"], "known: download, revision"),
+        (["list.csv", "-o", "out", "--weights", "w", "--set", "download=1"], "download must be true or false, not 1"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -262,7 +328,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["datasets", "embed", "--help"]) == 0
     out = capsys.readouterr().out
     assert "soundsight datasets embed esc50 -o shards --weights clap\n" in out
-    for option in ("--audio", "--template", "--min-quality", "--shard-size", "--workers", "--dry-run", "--json"):
+    for option in (
+        "--audio",
+        "--template",
+        "--min-quality",
+        "--shard-size",
+        "--workers",
+        "--dry-run",
+        "--json",
+        "--set",
+    ):
         assert option in out
 
 

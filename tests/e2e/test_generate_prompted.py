@@ -101,6 +101,8 @@ def test_layers(paint, tmp_path: Path) -> None:
         (["--strict"], "cannot tell what it knows"),
         (["--precision", "fp16"], "fp16 needs a GPU"),
         (["--style", str(ONE)], "has no style"),
+        (["--encoder-set", "output=raw"], "the encoder 'clap' has no option 'output'; known: download, revision"),
+        (["--encoder-set", "revision"], "--encoder-set takes KEY=VALUE"),
     ],
 )
 def test_a_mistake_is_one_line(arguments: list[str], message: str, paint, tmp_path: Path) -> None:

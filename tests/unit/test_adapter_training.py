@@ -286,6 +286,34 @@ def test_shards_in_place_of_an_array_for_tokens_of_all_text_encoders(root: Path,
         assert f"embeddings of 'vggish' (identity dddddddddddd…); the recipe's encoder is '{name}'" in message
 
 
+def test_an_adapter_knows_the_options_of_its_encoder(root: Path, tmp_path: Path) -> None:
+    def said(table: dict[str, Any]) -> None:
+        table["encoder"]["options"] = {"output": "quantised"}
+
+    of_array = read_folder(train_adapter(recipe_of(said), tmp_path / "array", root=root))
+    assert of_array.features == {"name": "vggish", "size": WIDTH, "identity": None, "options": {"output": "quantised"}}
+    lines, rows = sounds()
+    for name, facts, wanted in (
+        ("theirs", {"encoder": "vggish", "identity": "d" * 64, "options": {"output": "pca"}}, {"output": "pca"}),
+        ("usual", {"encoder": "vggish", "identity": "d" * 64}, None),
+        ("foreign", {}, {"output": "quantised"}),
+    ):
+        write_shards(root / name, lines, rows, facts)
+        recipe = recipe_of(said, embeddings=None, shards=name)
+        features = read_folder(train_adapter(recipe, tmp_path / name, root=root)).features or {}
+        assert features.get("options") == wanted, name
+    assert load_adapter_recipe("v2d-pooled").encoder.options == {"output": "quantised"}, "as they were published"
+
+
+def test_shards_take_the_place_of_a_recipes_array_and_an_array_that_of_its_shards() -> None:
+    shards = load_adapter_recipe("v2d-clap", ["data.shards=mine"]).data
+    assert (shards.embeddings, shards.shards) == (None, "mine")
+    array = load_adapter_recipe("v2d-tokens", ["data.embeddings=mine.npy", "data.rows=mine.txt"]).data
+    assert (array.embeddings, array.rows, array.shards) == ("mine.npy", "mine.txt", None)
+    plain = load_adapter_recipe("v2d-clap", ["data.fold=fold"]).data
+    assert (plain.embeddings, plain.shards) == ("esc50/clap.npy", None)
+
+
 def test_a_word_in_the_prompt(root: Path, tmp_path: Path) -> None:
     def words(table: dict[str, Any]) -> None:
         table["adapter"] = {"system": "audio_token", "input_size": WIDTH, "width": 16, "normalise": True}

@@ -18,7 +18,7 @@ from encoder_laws import check_encoder, noise
 from soundsight import encoders
 from soundsight.audio import Clip
 from soundsight.encoders.vggish import Config, Network, Pca, Vggish, load, quantised
-from soundsight.errors import MissingExtraError, ModelError, UnknownNameError
+from soundsight.errors import MissingExtraError, ModelError, SoundsightError, UnknownNameError
 from soundsight.features import vggish as front_end
 
 Float32 = NDArray[np.float32]
@@ -227,6 +227,11 @@ def test_an_encoder_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_pa
         encoders.load("vggish", tmp_path)
 
 
+def test_options_that_last_are_those_that_change_what_it_says() -> None:
+    assert encoders.lasting("vggish", {"output": "quantised", "pca": "a.npz", "relu": True}) == {"output": "quantised"}
+    assert encoders.lasting("vggish", {}) == encoders.lasting("clap", {"revision": "main"}) == {}
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
@@ -239,6 +244,8 @@ def test_an_encoder_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_wrong_options_are_told(options: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         Config(**options)
+    with pytest.raises(SoundsightError, match=f"the encoder 'vggish': {fault}"):
+        encoders.load("vggish", "weights", **options)
 
 
 @pytest.mark.parametrize("output", ["pca", "quantised"])

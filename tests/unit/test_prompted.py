@@ -238,6 +238,28 @@ def test_what_does_not_fit_is_refused_before_anything_is_painted(
         AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=other)
 
 
+def test_the_encoder_hears_as_the_adapter_learned(
+    places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, asked = encoders.load("clap", places["clap"]), []
+    monkeypatch.setattr(encoders, "load", lambda name, weights, **options: asked.append(options) or encoder)
+    features = {
+        "name": "clap",
+        "size": encoder.size,
+        "identity": None,
+        "options": {"output": "quantised", "relu": True},
+    }
+    learned = write_adapter(tmp_path / "learned", encoder, features=features)
+    named: dict[str, Any] = {"backbone": places["sd3"], "encoder": places["clap"]}
+    AudioToImage.from_pretrained(learned, **named)
+    AudioToImage.from_pretrained(learned, **named, encoder_options={"pca": "a.npz", "relu": False})
+    assert asked == [{"output": "quantised", "relu": True}, {"output": "quantised", "relu": False, "pca": "a.npz"}]
+    with refused(ModelError, "loaded already"):
+        AudioToImage.from_pretrained(learned, backbone=places["sd3"], encoder=encoder, encoder_options={"pca": "a.npz"})
+    with refused(ModelError, "paints by itself"):
+        AudioToImage.from_pretrained("digits", encoder_options={"pca": "a.npz"})
+
+
 def test_a_backbone_that_was_taught_other_words_is_refused(places: dict[str, Path], tmp_path: Path) -> None:
     encoder = encoders.load("clap", places["clap"])
     target = {

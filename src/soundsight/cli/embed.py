@@ -27,6 +27,7 @@ __all__ = ["EXAMPLES", "embed"]
 EXAMPLES = examples(
     "soundsight datasets embed esc50 -o shards --weights clap",
     "soundsight datasets embed my.csv -o out --encoder vggish --weights w.safetensors",
+    "soundsight datasets embed esc50 -o out --encoder vggish --weights w.safetensors --set output=quantised",
     "soundsight datasets embed val.csv --audio clips -o val --weights clap --dry-run",
 )
 # Processes that a trial starts at most.
@@ -43,6 +44,15 @@ def embed(
     out: Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder for the shards.")],
     weights: Annotated[str, typer.Option(metavar="FILE|FOLDER", help="The encoder's weights; CLAP's also by name.")],
     encoder: Annotated[str, typer.Option(metavar="NAME", help="vggish or clap.")] = "clap",
+    set_: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="An option of the encoder: of vggish output (raw, pca, quantised), pca (a file), relu, rounding "
+            "(nearest, down) and precision (fp32, bf16); of clap revision. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
     audio: Annotated[
         str | None, typer.Option(metavar="DIR", help="Where the recordings are; by default beside the list.")
     ] = None,
@@ -82,6 +92,7 @@ def embed(
     Exit code: 0, or 1 if some recordings could not be heard, 2 if none could or something else is wrong.
     """
     from soundsight import encoders
+    from soundsight.cli import settings
     from soundsight.datasets import manifests
     from soundsight.encoders.embedder import num_cores
     from soundsight.encoders.plan import Plan
@@ -92,10 +103,12 @@ def embed(
         raise SoundsightError("--out is empty; name a folder for the shards")
     if not dry_run:
         check_writable(Path(out))
+    options = settings.parse("--set", set_)
+    said = encoders.lasting(encoder, options) if options else {}
     manifest = manifests.keep_quality(manifests.read(source, Path(audio) if audio else None), min_quality)
-    plan = Plan(manifest, template, shard_size)
+    plan = Plan(manifest, template, shard_size, said)
     num_workers = workers or num_cores()
-    load = partial(encoders.load, encoder, weights)
+    load = partial(encoders.load, encoder, weights, **options)
     with quiet_libraries(), Workers(load, min(num_workers, _TRIAL) if dry_run else num_workers) as pool:
         if dry_run:
             _estimate(plan, Path(out), pool, num_workers, as_json)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from soundsight.cli import complete_generators, examples, layers, mixture
+from soundsight.cli import settings as settings_of
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.cli.reporter import Reporter, progress, steps_shown
 from soundsight.errors import OutputError, SoundsightError
@@ -70,6 +71,14 @@ def generate(
     encoder: Annotated[
         str | None, typer.Option(metavar="WEIGHTS", help="What hears for an adapter: a file, folder or hub name.")
     ] = None,
+    encoder_set: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the encoder beside those that the adapter was trained with, such as pca=FILE; "
+            "repeatable.",
+        ),
+    ] = [],  # noqa: B006
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A text beside the sound, for a backbone.")] = None,
     text_share: Annotated[
         float | None,
@@ -144,7 +153,11 @@ def generate(
         raise OutputError(f"{out}: one file for {len(sources)} sounds; name a folder, or add --grid")
     asked = layers.Asked(prompt, text_share, negative, place or [], then, follow_loudness)
     pipe = AudioToImage.from_pretrained(
-        model, backbone=backbone, encoder=encoder, **layers.options(precision, offload, save_memory)
+        model,
+        backbone=backbone,
+        encoder=encoder,
+        encoder_options=settings_of.parse("--encoder-set", encoder_set),
+        **layers.options(precision, offload, save_memory),
     )
     shape = pipe.folder.image
     size = size or default_size(shape.height, shape.width)

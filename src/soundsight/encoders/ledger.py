@@ -135,8 +135,9 @@ class Ledger:
         self.entries = {name: _entry(path, entry) for name, entry in saved["shards"].items()}
         if not self.entries:
             return
-        for key, ours in self._made_with.items():
-            if (theirs := saved["made_with"].get(key)) != ours:
+        for key in dict.fromkeys((*saved["made_with"], *self._made_with)):
+            theirs, ours = saved["made_with"].get(key), self._made_with.get(key)
+            if theirs != ours:
                 raise DatasetError(
                     f"{self.folder} holds embeddings made with {key.replace('_', ' ')} {_shown(theirs)}, not "
                     f"{_shown(ours)}; use the same, or choose another folder"
@@ -174,5 +175,7 @@ def _damaged(path: Path) -> DatasetError:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{key}={inner}" for key, inner in value.items())
     text = "none" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ class Plan:
         manifest: The recordings.
         template: Of the prompts of those that have labels and no caption.
         shard_size: Recordings of the manifest in each shard, 1 to 100,000.
+        options: The encoder's, as ``encoders.lasting`` has them.
 
     Raises:
         DatasetError: The template or the size does not fit, or there is not one sound.
@@ -38,6 +39,7 @@ class Plan:
     manifest: Manifest
     template: str = TEMPLATE
     shard_size: int = 1000
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         prompts_of(self.template, ())
@@ -76,13 +78,16 @@ class Plan:
             "duration_s": round(duration_s, 3),
             "encoder": nature.name,
             "identity": nature.identity,
+            "options": dict(self.options),
         }
-        return {key: value for key, value in facts.items() if value not in (None, "", [])}
+        return {key: value for key, value in facts.items() if value not in (None, "", [], {})}
 
     def made_with(self, nature: Nature) -> dict[str, Any]:
         """What all shards of this plan have in common."""
         return {
             "encoder": nature.name,
+            # Before the identity: a folder of other options is refused in words that say which.
+            **({"options": dict(self.options)} if self.options else {}),
             "identity": nature.identity,
             "size": nature.size,
             "template": self.template,

@@ -156,7 +156,7 @@ class Vggish:
         if config.output != "raw" and pca is None:
             raise ModelError(
                 f"VGGish: the output '{config.output}' needs the PCA that AudioSet was published with; "
-                "name its vggish_pca_params.npz, or choose the output 'raw'"
+                "name its vggish_pca_params.npz in the option 'pca', or choose the output 'raw'"
             )
         arrays = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
         if self._pca is not None:

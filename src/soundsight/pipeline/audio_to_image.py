@@ -53,6 +53,7 @@ class AudioToImage(Hearing):
         threads: int = 1,
         backbone: str | Path | None = None,
         encoder: str | Path | Encoder | None = None,
+        encoder_options: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> AudioToImage:
         """Load a model.
@@ -62,6 +63,7 @@ class AudioToImage(Hearing):
             threads: Threads that work on one picture; more than one pays for networks of many megabytes only.
             backbone: For adapters: the text-to-image model that paints, by its name on the hub or as a folder.
             encoder: For adapters: weights of the encoder that hears, or the encoder.
+            encoder_options: For adapters: what else ``encoders.load`` takes, such as ``pca`` for VGGish.
             **options: For adapters: ``precision``, ``offload`` and others of ``backbones.load``.
 
         Returns:
@@ -77,8 +79,8 @@ class AudioToImage(Hearing):
         if folder.kind == "adapter":
             from soundsight.pipeline import prompted
 
-            return prompted.load(folder, backbone, encoder, options)
-        if backbone is not None or encoder is not None or options:
+            return prompted.load(folder, backbone, encoder, encoder_options or {}, options)
+        if backbone is not None or encoder is not None or encoder_options or options:
             raise ModelError(f"the model '{folder.name}' paints by itself: it takes no backbone, encoder or options")
         return cls(Generator(folder, threads))
 

@@ -241,7 +241,11 @@ class Prompted(AudioToImage):
 
 
 def load(
-    folder: ModelFolder, backbone: str | Path | None, encoder: str | Path | Encoder | None, options: Mapping[str, Any]
+    folder: ModelFolder,
+    backbone: str | Path | None,
+    encoder: str | Path | Encoder | None,
+    encoder_options: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> Prompted:
     """The pipeline of an adapter.
 
@@ -249,6 +253,7 @@ def load(
         folder: The adapter's, as ``read_folder`` returned it.
         backbone: Name on the hub, or folder, of the model that paints.
         encoder: Weights of the encoder that hears, as ``encoders.NAME.load`` takes them; or an encoder.
+        encoder_options: What else that takes; those that the adapter was trained with are known, files are not.
         options: Of ``backbones.load``: precision, offload and others.
 
     Raises:
@@ -269,7 +274,11 @@ def load(
     from soundsight import adapters, backbones, encoders
 
     if isinstance(encoder, str | Path):
-        encoder = encoders.load(known, encoder)
+        learned = (folder.features or {}).get("options")
+        learned = learned if isinstance(learned, dict) else {}
+        encoder = encoders.load(known, encoder, **{**learned, **encoder_options})
+    elif encoder_options:
+        raise ModelError("options are for an encoder that is named by its weights; this one is loaded already")
     painter = backbones.load(backbone, **options)
     template = str((folder.target or {}).get("template"))
     more = {"tell": partial(painter.read_with_words, template)} if folder.system == "audio_token" else {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Heard:
         folds: N names of folds.
         classes: C names, in the order of the labels.
         identity: SHA-256 of the encoder, where it is known.
+        options: Of the encoder, where they are not the usual ones.
     """
 
     names: tuple[str, ...]
@@ -47,6 +48,7 @@ class Heard:
     folds: tuple[str, ...]
     classes: tuple[str, ...]
     identity: str | None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,6 +65,7 @@ class Heard:
             tuple(self.folds[row] for row in rows),
             self.classes,
             self.identity,
+            self.options,
         )
 
 
@@ -129,7 +132,7 @@ def load_heard(recipe: AdapterRecipe, root: Path | None = None, *, num_patches: 
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         folds = ", ".join(map(str, data.train_folds))
         raise DatasetError(f"{path}: no recording of {missing[0]!r:.80}{more} in the training folds {folds}")
-    stored, identity = _read_embeddings(data, recipe.encoder, root)
+    stored, identity, options = _read_embeddings(data, recipe.encoder, root)
     found = [stored.find(name) for name, _, _ in lines]
     return Heard(
         tuple(name for name, _, _ in lines),
@@ -139,6 +142,7 @@ def load_heard(recipe: AdapterRecipe, root: Path | None = None, *, num_patches: 
         tuple(fold for _, _, fold in lines),
         classes,
         identity,
+        options,
     )
 
 
@@ -148,11 +152,13 @@ def _tokens(found: Sequence[Embedding], num_patches: int | None) -> Tensor:
     return torch.cat([resample(part_1LD, length) for part_1LD in tokens])
 
 
-def _read_embeddings(data: AdapterData, encoder: EncoderConfig, root: Path) -> tuple[Stored, str | None]:
-    """All embeddings, and the identity of the encoder that made them, where it is known."""
+def _read_embeddings(
+    data: AdapterData, encoder: EncoderConfig, root: Path
+) -> tuple[Stored, str | None, Mapping[str, Any]]:
+    """All embeddings, and of the encoder that made them the identity, where it is known, and the options."""
     if data.embeddings is not None:
         rows = root / (data.rows or data.table)
-        return read_array(root / data.embeddings, rows, column=data.filename), encoder.identity
+        return read_array(root / data.embeddings, rows, column=data.filename), encoder.identity, encoder.options
     assert data.shards is not None
     folder = root / data.shards
     paths = sorted(folder.glob("*.tar"))
@@ -169,7 +175,9 @@ def _read_embeddings(data: AdapterData, encoder: EncoderConfig, root: Path) -> t
             f"{folder}: embeddings of {name!r:.60} (identity {str(identity)[:12]}…); the recipe's encoder is "
             f"'{encoder.name}' ({(encoder.identity or 'any')[:12]})"
         )
-    return read_shards(paths), encoder.identity or (identity if isinstance(identity, str) else None)
+    options = encoder.options if identity is None else facts.get("options")
+    said = encoder.identity or (identity if isinstance(identity, str) else None)
+    return read_shards(paths), said, options if isinstance(options, dict) else {}
 
 
 def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:

@@ -31,6 +31,8 @@ class EncoderConfig(Strict):
     """Of a module in ``encoders``."""
     identity: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """Its SHA-256, where it is known; embeddings from ``soundsight datasets embed`` say it themselves."""
+    options: dict[str, str | bool | int | float] = Field(default_factory=dict)
+    """With which it made the embeddings of an array, so that it hears so in use; shards say it themselves."""
 
 
 class AdapterData(Strict):

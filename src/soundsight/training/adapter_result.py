@@ -35,7 +35,12 @@ def save_adapter(
         name=recipe.name,
         system=recipe.adapter.system,
         kind="adapter",
-        features={"name": recipe.encoder.name, "size": heard.pooled_ND.shape[1], "identity": heard.identity},
+        features={
+            "name": recipe.encoder.name,
+            "size": heard.pooled_ND.shape[1],
+            "identity": heard.identity,
+            **({"options": dict(heard.options)} if heard.options else {}),
+        },
         latent_size=0,
         image=NO_PICTURE,
         labels=heard.classes,
