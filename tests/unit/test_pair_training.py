@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from sample_data import write_scenes
+from soundsight.cli import main
 from soundsight.config import Recipe, parse_recipe
 from soundsight.datasets import pairs as folder_of_pairs
 from soundsight.datasets.pair_splits import split_pairs
@@ -82,6 +83,17 @@ def test_the_training_part_alone_is_loaded(folder):
     assert data.facts == {"pairs": 18, "train_pairs": 18, "test_pairs": 6}
     test = found.load_images(split.test, 16)
     assert not any((image == other).all() for image in data.images_NCHW.numpy() for other in test)
+
+
+@pytest.mark.parametrize(("split", "warned"), [("random", True), ("block", False)])
+def test_a_split_at_random_warns_of_how_much_it_leaks(split, warned, folder, tmp_path, capsys):
+    """Every second picture of a clip is nearly the one before: with neighbours in training, memory is enough."""
+    recipe = tmp_path / "small.json"
+    recipe.write_text(recipe_of(folder, data={"pairs": str(folder), "split": split}).model_dump_json())
+    assert main(["train", str(recipe), "--dry-run"]) == 0
+    err = capsys.readouterr().err
+    assert ("warning: split 'random': the nearest training frame has 0." in err) == warned
+    assert ("test frames leak into training" in err) == warned
 
 
 def test_how_loud_a_place_is_belongs_to_it(folder):

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from sample_data import write_scenes, write_tone
-from soundsight.datasets import beach_frames, pairs, scenes
+from soundsight.config import DataConfig
+from soundsight.datasets import beach_frames, pairs, scenes, selection
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs
 from soundsight.datasets.sketch import sketch
 from soundsight.errors import DatasetError, UnknownNameError
+from soundsight.features import logmel
 
 
 def write_image(path: Path, level: int = 90, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> None:
@@ -177,9 +180,47 @@ def test_a_check_counts_and_finds_what_is_there_twice(tmp_path):
     assert report.durations_s["median"] == pytest.approx(0.12)
     text = " ".join(report.notes)
     assert "2 clips of 3 pairs" in text
-    assert "1 files have the contents of another in another clip" in text
+    assert "1 picture or sound lies in more than one clip: a split by clip leaks them" in text
     (tmp_path / "c0" / "1.wav").unlink()
     assert pairs.check(tmp_path).missing == ("c0/1.wav",)
+
+
+def test_a_check_finds_test_pairs_that_train_and_sounds_that_are_silent(tmp_path):
+    """Eight seconds of one clip, of which two test; the last shows the picture of the second, the seventh its sound."""
+    for i in range(8):
+        write_pair(tmp_path, f"{i}.wav", f"{i}.png", 10 * i)
+    write_image(tmp_path / "7.png", 10)
+    write_tone(tmp_path / "6.wav", sample_rate_hz=16_000, seed=10)
+    soundfile.write(tmp_path / "3.wav", np.full(1600, 0.25), 16_000)  # an offset is no sound
+    write_table(tmp_path, "sound,image,time_s,clip\n" + "\n".join(f"{i}.wav,{i}.png,{i},a" for i in range(8)) + "\n")
+    report = pairs.check(tmp_path)
+    assert report.ok
+    assert "1 clip of 8 pairs" in report.notes
+    assert "1 sound is silent (first: 3.wav)" in report.notes
+    assert "split 'block': 2 test pairs have a picture or a sound that trains, too, of 2" in report.notes
+    write_image(tmp_path / "7.png", 99)
+    notes = pairs.check(tmp_path).notes
+    assert "split 'block': 1 test pair has a picture or a sound that trains, too, of 2" in notes
+
+
+def test_files_that_are_not_there_are_told_before_anything_is_read(tmp_path):
+    for i in range(6):
+        write_pair(tmp_path, f"{i}.wav", f"{i}.png", 10 * i)
+    (tmp_path / "5.wav").unlink()  # of a pair that tests
+    (tmp_path / "0.png").write_bytes(b"")
+    write_table(tmp_path, "sound,image,time_s,clip\n" + "\n".join(f"{i}.wav,{i}.png,{i},a" for i in range(6)) + "\n")
+    assert pairs.load(tmp_path).absent() == [tmp_path / "5.wav"]
+    with pytest.raises(DatasetError, match=r"1 of the files that its pairs name are not there \(first: .*5\.wav\)"):
+        selection.pairs_of(DataConfig(pairs=str(tmp_path)), tmp_path)
+
+
+def test_a_sound_that_a_front_end_refuses_is_named(tmp_path):
+    write_pair(tmp_path, "a.wav", "a.png", 1)
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16_000)
+    found = pairs.load(tmp_path)
+    assert not found.load_sounds([0], 8000)[0].samples.any()
+    with pytest.raises(DatasetError, match=r"a\.wav: silent"):
+        found.load_sounds([0], 8000, logmel.prepare)
 
 
 SPLIT_OF = of_times({"a": list(range(20)), "b": list(range(8)), "c": [0.0, 1.0]})
@@ -229,7 +270,7 @@ def test_the_order_of_a_table_does_not_matter_for_blocks():
 @pytest.mark.parametrize(
     ("clips", "name", "error", "match"),
     [
-        ({"a": [0, 1, 2]}, "block", DatasetError, "use 'clip'"),
+        ({"a": [0, 1, 2]}, "block", DatasetError, r"the longest has 3; use 'clip' \(--split clip, or"),
         ({"a": [0, 1, 2]}, "clip", DatasetError, "use 'block'"),
         ({"a": [0, 1], "b": [0]}, "clip:c", UnknownNameError, "known: a, b"),
         ({"a": [0, 1, 2]}, "clip:a", DatasetError, "training part without a pair"),
@@ -280,6 +321,11 @@ def test_the_scene_data_set_has_104_coefficients_a_second(tmp_path):
     assert found.times_s.tolist() == [12, 3, 2]
     assert found.sounds is None
     assert scenes.check(tmp_path).ok
+    by_folder = selection.pairs_of(DataConfig(pairs=str(tmp_path)), Path("elsewhere"))
+    np.testing.assert_array_equal(by_folder.features_PFN, found.features_PFN)
+    assert selection.is_folder_of_pairs(tmp_path)
+    write_table(tmp_path, "sound,image\nbeach/beach2.png,beach/beach2.png\n")
+    assert selection.reader_of(tmp_path) is pairs, "a table of one's own comes first"
 
 
 @pytest.mark.parametrize("value", ["NaN", "", "loud", "1e999", "1e39"])

@@ -15,6 +15,7 @@ from soundsight.errors import RecipeError, require
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from soundsight.config import Recipe
     from soundsight.training.trainer import Progress
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -62,6 +63,7 @@ def train(
     resolved = parse_recipe(table)
     require("torch", "train", "training")
     require("accelerate", "train", "training")
+    _warn_of_leak(resolved)
     if dry_run:
         from soundsight.training.plan import plan
 
@@ -83,6 +85,20 @@ def train(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _warn_of_leak(recipe: Recipe) -> None:
+    """Say how much of the test frames is known from the training ones, where pairs are divided at random."""
+    if recipe.data.pairs is None or recipe.data.split != "random" or os.environ.get("RANK", "0") != "0":
+        return
+    from soundsight.datasets.info import data_root
+    from soundsight.datasets.pair_splits import leak, split_pairs
+    from soundsight.datasets.selection import pairs_of
+
+    pairs = pairs_of(recipe.data, data_root())
+    found = leak(pairs, split_pairs(pairs, "random", seed=recipe.train.seed))
+    if found is not None and found.is_there:
+        say(f"soundsight: warning: split 'random': {found.text}; 'block' and 'clip' test on what is new")
 
 
 def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bool) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from soundsight import audio, photo
+from soundsight.audio.level import SILENCE_PEAK
 from soundsight.datasets.check import Report, statistics, twice
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import leak, split_pairs
+from soundsight.datasets.splits import Split
 from soundsight.errors import AudioError, DatasetError, ImageError
 
 __all__ = ["check_pairs"]
@@ -32,6 +34,7 @@ class _File:
     duration_s: float = 0.0
     digest: bytes = b""
     error: str = ""
+    is_silent: bool = False
 
 
 def check_pairs(info: DatasetInfo, folder: Path, pairs: PairSet) -> Report:
@@ -54,7 +57,7 @@ def check_pairs(info: DatasetInfo, folder: Path, pairs: PairSet) -> Report:
                 strict=True,
             )
         )
-    missing = [path for path in files if not path.exists()]
+    missing = pairs.absent()
     corrupt = [
         f"{_name(path, folder)}: {file.error}" for path, file in files.items() if file.error and path not in missing
     ]
@@ -69,7 +72,7 @@ def check_pairs(info: DatasetInfo, folder: Path, pairs: PairSet) -> Report:
         missing=tuple(_name(path, folder) for path in missing),
         corrupt=tuple(corrupt),
         duplicates=twice([_name(path, folder) for path in files], [file.digest for file in files.values()]),
-        notes=(*_clips(pairs), *_across(pairs, files), *([] if missing or corrupt else _leaks(pairs))),
+        notes=(*_clips(pairs), *_silent(sounds, files, folder), *_across(pairs, files), *_splits(pairs, files)),
     )
 
 
@@ -82,7 +85,10 @@ def _inspect(path: Path, is_image: bool) -> _File:
     except (AudioError, ImageError) as error:
         return _File(error=" ".join(str(error).replace(f"{path}: ", "").split()))
     # Of the samples, so that the same recording under another header is found too.
-    return _File(duration_s=clip.duration_s, digest=hashlib.sha256(clip.samples.tobytes()).digest())
+    is_silent = bool(np.abs(clip.samples - clip.samples.mean()).max() < SILENCE_PEAK)
+    return _File(
+        duration_s=clip.duration_s, digest=hashlib.sha256(clip.samples.tobytes()).digest(), is_silent=is_silent
+    )
 
 
 def _clips(pairs: PairSet) -> list[str]:
@@ -93,7 +99,17 @@ def _clips(pairs: PairSet) -> list[str]:
         else f"{counts[pairs.clips[0]]}"
     )
     silent = [] if pairs.sounds is not None or pairs.features_PFN is not None else ["pictures alone, without sounds"]
-    return [f"{len(counts)} clip{'s' if len(counts) != 1 else ''} of {each} pairs", *silent]
+    return [f"{_counted(len(counts), 'clip', 'clips')} of {each} pair{'' if each == '1' else 's'}", *silent]
+
+
+def _silent(sounds: list[Path], files: dict[Path, _File], folder: Path) -> list[str]:
+    """What is no damage, and yet nothing to a front end that listens for something."""
+    silent = [path for path in sounds if files[path].is_silent]
+    return (
+        [f"{_counted(len(silent), 'sound is', 'sounds are')} silent (first: {_name(silent[0], folder)})"]
+        if silent
+        else []
+    )
 
 
 def _across(pairs: PairSet, files: dict[Path, _File]) -> list[str]:
@@ -104,22 +120,42 @@ def _across(pairs: PairSet, files: dict[Path, _File]) -> list[str]:
             if files[path].digest:
                 clips[files[path].digest].add(clip)
     shared = sum(len(names) > 1 for names in clips.values())
-    return (
-        [f"{shared} files have the contents of another in another clip: a split by clip leaks them"] if shared else []
-    )
+    lies = _counted(shared, "picture or sound lies", "pictures or sounds lie")
+    return [f"{lies} in more than one clip: a split by clip leaks them"] if shared else []
 
 
-def _leaks(pairs: PairSet) -> list[str]:
-    """How near the nearest training frame is, for each split that there can be."""
+def _splits(pairs: PairSet, files: dict[Path, _File]) -> list[str]:
+    """For each split that there can be: test files that train, too, and how near the nearest training frame is."""
     lines = []
-    for name in ("random", "block"):
+    for name in ("random", "block", "clip"):
         try:
-            found = leak(pairs, split_pairs(pairs, name, seed=0), size=_SIDE)
+            split = split_pairs(pairs, name, seed=0)
         except DatasetError:
             continue
+        if num := _known(pairs, files, split):
+            has = _counted(num, "test pair has", "test pairs have")
+            lines.append(f"split '{name}': {has} a picture or a sound that trains, too, of {len(split.test):,}")
+        if any(file.error for file in files.values()):
+            continue
+        found = leak(pairs, split, size=_SIDE)
         if found is not None:
             lines.append(f"split '{name}': {found.text}")
     return lines
+
+
+def _known(pairs: PairSet, files: dict[Path, _File], split: Split) -> int:
+    """Test pairs whose picture or sound has the contents of one that trains."""
+
+    def digests(row: int) -> set[bytes]:
+        paths = [pairs.images[row], *([] if pairs.sounds is None else [pairs.sounds[row]])]
+        return {files[path].digest for path in paths} - {b""}
+
+    train = set().union(*(digests(row) for row in split.train))
+    return sum(not train.isdisjoint(digests(row)) for row in split.test)
+
+
+def _counted(num: int, one: str, many: str) -> str:
+    return f"{num:,} {one if num == 1 else many}"
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,12 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.images)
 
+    def absent(self) -> list[Path]:
+        """Files that the pairs name and that are not there; nothing is opened."""
+        names = dict.fromkeys((*self.images, *(self.sounds or ())))
+        # A name that is too long for a file is none, and no error.
+        return [path for path in names if not os.path.exists(path)]  # noqa: PTH110
+
     def load_images(self, rows: Sequence[int] | Int64, size: int) -> UInt8:
         """Pictures (B, 3, size, size) uint8: the middle of each as a square.
 
@@ -74,11 +80,18 @@ class PairSet:
         _everywhere(read, len(rows))
         return out_BCHW
 
-    def load_sounds(self, rows: Sequence[int] | Int64, sample_rate_hz: int) -> list[Clip]:
-        """Sounds of pairs as they are, neither trimmed nor levelled: how loud a place is belongs to it.
+    def load_sounds(
+        self, rows: Sequence[int] | Int64, sample_rate_hz: int, prepare: Callable[[Clip], Clip] = lambda clip: clip
+    ) -> list[Clip]:
+        """Sounds of pairs; by default as they are, neither trimmed nor levelled: how loud a place is belongs to it.
+
+        Args:
+            rows: Which pairs.
+            sample_rate_hz: Rate of the clips.
+            prepare: How a front end wants them.
 
         Raises:
-            DatasetError: There are none, or one is missing or damaged.
+            DatasetError: There are none, or one is missing, damaged, or nothing that ``prepare`` takes.
         """
         if self.sounds is None:
             raise DatasetError("these pairs have pictures and no sounds")
@@ -87,9 +100,11 @@ class PairSet:
 
         def read(place: int) -> None:
             try:
-                clips[place] = audio.decode(sounds[rows[place]], sample_rate_hz=sample_rate_hz)
+                clips[place] = prepare(audio.decode(sounds[rows[place]], sample_rate_hz=sample_rate_hz))
             except AudioError as error:
-                raise DatasetError(str(error)) from error
+                # `prepare` sees samples only and cannot know the file.
+                where = "" if sounds[rows[place]].name in str(error) else f"{sounds[rows[place]]}: "
+                raise DatasetError(f"{where}{error}") from error
 
         _everywhere(read, len(rows))
         return [clip for clip in clips if clip is not None]

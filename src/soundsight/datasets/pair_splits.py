@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.splits import Split
 from soundsight.errors import DatasetError, UnknownNameError
 
-__all__ = ["TEST_FRACTION", "Leak", "leak", "nearest_in_time", "split_pairs"]
+__all__ = ["TEST_FRACTION", "Leak", "leak", "nearest_in_time", "split_pairs", "usual_split"]
 
 Int64 = NDArray[np.int64]
 
@@ -21,6 +22,7 @@ _LEAST = 4
 """Pairs that a clip needs for a block of it to test."""
 _WINDOW_S = 1.0
 """Sounds of two pairs that are nearer than this share some of it."""
+_OTHER = "use 'clip' (--split clip, or in training --set data.split=clip)"
 _KNOWN = "'block', 'clip', 'clip:NAME' or 'random'"
 
 
@@ -72,6 +74,11 @@ def split_pairs(pairs: PairSet, name: str, *, seed: int) -> Split:
     return split
 
 
+def usual_split(pairs: PairSet) -> str:
+    """``block``, or ``clip`` where no clip is long enough for a block of it to test."""
+    return "block" if max(Counter(pairs.clips).values(), default=0) >= _LEAST else "clip"
+
+
 def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which pairs test, and which lie too near before them to train."""
     test_P, near_P = np.zeros(len(pairs), np.bool_), np.zeros(len(pairs), np.bool_)
@@ -86,7 +93,10 @@ def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_
         if pairs.times_s[rows[-1]] > pairs.times_s[rows[0]]:
             near_P[rows[:first]] = pairs.times_s[rows[:first]] > pairs.times_s[rows[first]] - _WINDOW_S
     if not test_P.any():
-        raise DatasetError(f"split 'block' needs a clip of {_LEAST} pairs or more; use 'clip'")
+        longest = max(Counter(pairs.clips).values(), default=0)
+        raise DatasetError(
+            f"split 'block' needs a clip of {_LEAST} pairs or more, here the longest has {longest}; {_OTHER}"
+        )
     return test_P, near_P
 
 
@@ -115,10 +125,15 @@ class Leak:
     mean: float
 
     @property
+    def is_there(self) -> bool:
+        """Whether a model that remembers its training frames does better than one that knows their mean."""
+        return self.nearest < self.mean
+
+    @property
     def text(self) -> str:
         """The same in words."""
         share = self.nearest / self.mean if self.mean else float("nan")
-        verdict = "test frames leak into training" if share < 1 else "no leak to be seen"
+        verdict = "test frames leak into training" if self.is_there else "no leak to be seen"
         return (
             f"the nearest training frame has {share:.2f} times the error of the clip's mean frame "
             f"({self.nearest:.4f}, {self.mean:.4f}): {verdict}"

@@ -22,7 +22,7 @@ from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet, join_clips
 from soundsight.errors import DatasetError
 
-__all__ = ["INFO", "check", "inside", "is_folder", "load", "number", "read_table"]
+__all__ = ["INFO", "check", "inside", "load", "number", "read_table"]
 
 INFO = DatasetInfo(
     name="pairs",
@@ -56,16 +56,6 @@ def load(folder: Path) -> PairSet:
             f"{folder}: no such folder; a folder of pairs holds {TABLE}, or sounds and pictures of one stem"
         )
     return _from_table(folder) if (folder / TABLE).exists() else _from_stems(folder)
-
-
-def is_folder(folder: Path) -> bool:
-    """Whether a folder has a table of pairs, or files that make one."""
-    if (folder / TABLE).is_file():
-        return True
-    try:
-        return len(load(folder)) > 0
-    except DatasetError:
-        return False
 
 
 def check(folder: Path) -> Report:

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from soundsight import registry
 from soundsight.config import DataConfig
-from soundsight.datasets import pairs
+from soundsight.datasets import pairs, scenes
 from soundsight.datasets.classes import Groups, relabel
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.sketch import sketch
 from soundsight.datasets.types import ImageSet, SoundSet
-from soundsight.errors import RecipeError
+from soundsight.errors import DatasetError, RecipeError
 
-__all__ = ["images_of", "infos_of", "labels_of", "num_labels", "pairs_of", "sounds_of"]
+__all__ = [
+    "images_of",
+    "infos_of",
+    "is_folder_of_pairs",
+    "labels_of",
+    "num_labels",
+    "pairs_of",
+    "reader_of",
+    "sounds_of",
+]
 
 
 def images_of(data: DataConfig, root: Path, *, train: bool) -> ImageSet:
@@ -50,13 +60,35 @@ def sounds_of(data: DataConfig, root: Path) -> SoundSet:
 def pairs_of(data: DataConfig, root: Path) -> PairSet:
     """The pairs of a data set by its name, or of a folder; arguments and errors as for ``images_of``.
 
-    A folder that is called as a data set is ``./scenes``.
+    A folder that is called as a data set is ``./scenes``. Files that are not there are an error now, and not in the
+    middle of a training or at the end of an evaluation.
     """
     assert data.pairs is not None
-    if data.pairs in registry.names("datasets"):
-        found: PairSet = _component(data.pairs, "pair").load(root / data.pairs)
-        return found
-    return pairs.load(Path(data.pairs))
+    known = data.pairs in registry.names("datasets")
+    folder = root / data.pairs if known else Path(data.pairs)
+    found: PairSet = (_component(data.pairs, "pair") if known else reader_of(folder)).load(folder)
+    if absent := found.absent():
+        raise DatasetError(
+            f"{folder}: {len(absent):,} of the files that its pairs name are not there (first: {absent[0]}); "
+            f"'soundsight datasets check {data.pairs}' lists them"
+        )
+    return found
+
+
+def reader_of(folder: Path) -> ModuleType:
+    """The module that reads a folder of pairs: the scene data set's layout is told by its table."""
+    is_scenes = (folder / scenes.TABLE).is_file() and not (folder / pairs.TABLE).exists()
+    return scenes if is_scenes else pairs
+
+
+def is_folder_of_pairs(folder: Path) -> bool:
+    """Whether a folder has a table of pairs, or files that make one."""
+    if (folder / pairs.TABLE).is_file() or (folder / scenes.TABLE).is_file():
+        return True
+    try:
+        return len(pairs.load(folder)) > 0
+    except DatasetError:
+        return False
 
 
 def labels_of(data: DataConfig) -> tuple[str, ...] | None:

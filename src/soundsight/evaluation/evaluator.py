@@ -13,8 +13,9 @@ from soundsight import noise, registry
 from soundsight._version import __version__
 from soundsight.alignment import Alignment
 from soundsight.config import DataConfig
-from soundsight.datasets import pairs
 from soundsight.datasets.info import data_root
+from soundsight.datasets.pair_splits import usual_split
+from soundsight.datasets.selection import is_folder_of_pairs, pairs_of
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.evaluation import trial
 from soundsight.evaluation.aligning import evaluate_alignment
@@ -34,6 +35,7 @@ __all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "check_numbers", "evaluate",
 
 MAX_SAMPLES = 100
 MAX_DRAWS = 1000
+MIN_SIZE, MAX_SIZE, _SIZE = 16, 1024, 256
 _JUDGE, _ALIGNMENT = "lenet5", "alignment"
 
 
@@ -147,28 +149,28 @@ def is_pairs(name_or_folder: str) -> bool:
     folder = Path(name_or_folder)
     if not folder.is_dir() or (folder / "config.json").exists() or (folder / "state").is_dir():
         return False
-    return pairs.is_folder(folder)
+    return is_folder_of_pairs(folder)
 
 
 def baselines(
     name_or_folder: str,
     *,
-    split: str = "block",
+    split: str | None = None,
     seed: int = 0,
     judge: str | Path = _JUDGE,
     alignment: str | Path | None = _ALIGNMENT,
-    image_size: int = 256,
+    image_size: int = _SIZE,
     data: Path | None = None,
 ) -> Report:
     """What a model of some pairs must beat, which needs no model and no sound.
 
     Args:
         name_or_folder: A data set of pairs, or a folder of one's own.
-        split: ``block``, ``clip``, ``clip:NAME`` or ``random``.
+        split: ``block``, ``clip``, ``clip:NAME`` or ``random``; None is ``block``, or ``clip`` where all are too short.
         seed: Of a split that is drawn, and of the noise among the baselines.
         judge: As for ``evaluate``.
         alignment: The same.
-        image_size: Side at which pictures are compared.
+        image_size: Side at which pictures are compared, 16 to 1024.
         data: Folder of the data sets; None is ``data_root()``.
 
     Returns:
@@ -177,13 +179,20 @@ def baselines(
     Raises:
         DatasetError: The data are absent or cannot be divided.
         ModelError: The judge or the alignment does not fit the pairs.
+        SoundsightError: The seed or the size is none.
         UnknownNameError: There is no such split, clip, judge or alignment.
     """
     began_s = time.perf_counter()
-    wanted = DataConfig(pairs=name_or_folder, split=split)
+    check_numbers(seed, 0, 1)
+    if not MIN_SIZE <= image_size <= MAX_SIZE:
+        raise SoundsightError(f"pictures are compared at {MIN_SIZE} to {MAX_SIZE} pixels on a side, not {image_size}")
     root, named = data_root() if data is None else data, _named(judge, alignment)
+    if split is None:
+        split = usual_split(pairs_of(DataConfig(pairs=name_or_folder), root))
+    wanted = DataConfig(pairs=name_or_folder, split=split)
     found = evaluate_frames(wanted, root, seed, image_size, named)
     parts = ["soundsight", "evaluate", name_or_folder, "--split", split, "--seed", str(seed)]
+    parts += [] if image_size == _SIZE else ["--size", str(image_size)]
     for option, path in (("--judge", named.judge), ("--alignment", named.alignment)):
         parts += [] if path is None else [option, str(path)]
     return Report(

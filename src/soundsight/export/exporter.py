@@ -159,7 +159,7 @@ def _features(
         what = f"pairs of {data['pairs']}"
         if pairs.features_PFN is not None:
             return pairs.features_PFN[rows], what
-        clips = [front.prepare(clip) for clip in pairs.load_sounds(rows, front.options.sample_rate_hz)]
+        clips = pairs.load_sounds(rows, front.options.sample_rate_hz, front.prepare)
     else:
         what, clips = _recordings(data.get("sounds"), root, front)
     if not clips:

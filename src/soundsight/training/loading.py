@@ -148,7 +148,7 @@ def _load_pairs(recipe: Recipe, latent_size: int, root: Path, image_size: int, l
 def _pair_features(recipe: Recipe, front: FrontEnd, pairs: PairSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
     """Features (R, K, F, N) of the sounds of some pairs, or those that the publisher computed."""
     if pairs.features_PFN is None:
-        clips = [front.prepare(clip) for clip in pairs.load_sounds(rows, front.options.sample_rate_hz)]
+        clips = pairs.load_sounds(rows, front.options.sample_rate_hz, front.prepare)
         return front.versions(
             augment.copies(clips, recipe.data.augment, stream(recipe.train.seed, "augment"), front.prepare)
         )
