@@ -16,7 +16,7 @@ from soundsight.cli import main
 from soundsight.config import parse_recipe
 from soundsight.datasets import pairs as folder_of_pairs
 from soundsight.datasets.pair_splits import split_pairs
-from soundsight.errors import DatasetError, ModelError, UnknownNameError
+from soundsight.errors import DatasetError, ModelError, SoundsightError, UnknownNameError
 from soundsight.evaluation import files
 from soundsight.evaluation.comparisons import by_alignment
 from soundsight.evaluation.evaluator import baselines, evaluate, is_pairs
@@ -333,6 +333,27 @@ def test_the_command_line_names_both_networks(folder, tmp_path, capsys, monkeypa
     assert "knows pictures of another shape than (3, 256, 256)" in capsys.readouterr().err
 
 
+def test_pairs_are_compared_at_the_size_that_is_asked_for(folder, model, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", str(folder), "--size", "24", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert "Pictures are compared at 24 by 24 pixels." in report["notes"]
+    assert report["command"].endswith("--size 24")
+    wanted = baselines(str(folder), image_size=24)
+    assert report["scores"]["ssim"]["baselines"][0]["value"] == beside(wanted, "ssim")["mean picture"]
+    for args, message in (
+        ([str(folder), "--size", "15"], "compared at 16 to 1024 pixels on a side, not 15"),
+        ([str(model), "--size", "16"], "leave --size out"),
+        ([str(folder), "--draws", "2"], "without a model: leave --outliers, --noise, --snr and --draws out"),
+        ([str(folder), "--outliers", "x"], "without a model"),
+    ):
+        assert main(["evaluate", *args]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert f"Pictures are compared at {SIDE} by {SIDE} pixels." in evaluate(model, num_samples=0).notes
+
+
 def test_training_pairs_are_no_test(model):
     report = evaluate(model, split="random", num_samples=0)
     assert report.num_heard > 0
@@ -348,6 +369,23 @@ def test_other_pairs_are_refused(model, folder):
             evaluate(model)
     finally:
         table.write_text(before)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_is_none_is_refused(seed, folder):
+    with pytest.raises(SoundsightError, match="a seed is a whole number from 0"):
+        baselines(str(folder), seed=seed, image_size=SIDE)
+
+
+def test_a_folder_of_short_clips_is_split_by_clip(folder, tmp_path):
+    """Files of one stem are clips of one pair each: no block of time can be cut off them."""
+    for second in range(8):
+        for suffix in ("wav", "png"):
+            (tmp_path / f"{second}.{suffix}").write_bytes((folder / "a" / f"{second}.{suffix}").read_bytes())
+    assert baselines(str(tmp_path), image_size=SIDE).split == "clip"
+    assert baselines(str(folder), image_size=SIDE).split == "block"
+    with pytest.raises(DatasetError, match="the longest has 1"):
+        baselines(str(tmp_path), split="block", image_size=SIDE)
 
 
 def test_what_is_meant_by_a_name(folder, model):

@@ -21,6 +21,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
         "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate beach_frames --split random",
+        "soundsight evaluate my-pairs --size 64",
         "soundsight evaluate runs/scenes --judge runs/resnet",
         "soundsight evaluate runs/v2d-clap --split fold:4",
         "soundsight evaluate runs/v2d-clap --backbone runs/sd3-cifar10/backbone --judge runs/resnet-cifar10",
@@ -32,7 +33,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Name of a model or a model folder; or pairs, for what a model of them must beat.",
+            help="Name or folder of a model; or a data set of pairs, or a folder of them, for what a model must beat.",
             autocompletion=complete_models,
         ),
     ],
@@ -40,13 +41,17 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="SPLIT",
-            help="random, official, speaker:NAME, clip, fold:N; of pairs block, clip, clip:NAME, random. By default "
-            "the one that it was trained with.",
+            help="What tests. Of recordings: random, official, speaker:NAME, clip, fold:N. Of pairs: block (the last "
+            "quarter of each clip), clip (a quarter of the clips), clip:NAME, random. By default what the model was "
+            "trained with; of pairs alone block, or clip where all clips are short.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the pairs, the noise and the samples.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="0 to 2**64 - 1: of what is paired, of the noise, of the samples that are shown.")
+    ] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="For the report; by default reports/NAME-SPLIT.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for the report; by default reports/NAME-SPLIT."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
@@ -55,18 +60,38 @@ def evaluate(
         str,
         typer.Option(
             metavar="MODEL",
-            help="What reads the pictures. Those of pairs are compared in its features, if one is named that reads "
-            "such pictures, or smaller ones by a whole number. With --backbone one must be named.",
+            help="Name or folder of a classifier that reads the pictures. Of pairs, which have no labels, none is used "
+            "unless one is named; Fréchet and kernel distance are then of its features. It must know pictures of the "
+            "same channels, as large or smaller by a whole number. With --backbone one must be named.",
         ),
     ] = JUDGE,
-    samples: Annotated[int, typer.Option(metavar="N", help="Random pictures of each label in the report.")] = 10,
-    draws: Annotated[int, typer.Option(metavar="N", help="Pictures of each test pair, each with its own noise.")] = 1,
+    samples: Annotated[
+        int, typer.Option(metavar="N", help="Random pictures in the report, 0 to 100: of each label, or test pairs.")
+    ] = 10,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Of pairs alone: pixels on a side at which pictures are compared, 16 to 1024; a model has its own.",
+            show_default="256",
+        ),
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option(metavar="N", help="Pictures of each test pair, 1 to 1000, each from its own noise; not of pairs."),
+    ] = 1,
     outliers: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Sounds that are none of the labels: does the model know? May be repeated."),
+        typer.Option(
+            metavar="PATH",
+            help="File or folder of sounds that are none of the labels: does the model know? May be repeated.",
+        ),
     ] = None,
     noise: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Noise to mix to the test recordings. May be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="File or folder of noise to mix to the test recordings: who copes? May be repeated."
+        ),
     ] = None,
     snr: Annotated[
         list[float] | None,
@@ -76,7 +101,8 @@ def evaluate(
         str,
         typer.Option(
             metavar="MODEL",
-            help="Space of the alignment score; 'none' leaves it out. Pairs have it if one of such pictures is named.",
+            help="Name or folder of a space that sounds and pictures share, for the alignment score; 'none' leaves it "
+            "out. Of pairs it is left out unless one is named.",
         ),
     ] = ALIGNMENT,
     backbone: Annotated[
@@ -103,20 +129,34 @@ def evaluate(
 ) -> None:
     """Measure a model and write a report.
 
-    A picture is made for every test pair of the paper's protocol and read
-    by a judge. Every score stands beside what needs no model (chance, a
-    constant picture, the nearest training recording), real images and the
-    published number; one that such a baseline reaches is marked, in colour
-    where there is any.
+    What is measured depends on MODEL:
 
-    Pictures of pairs are compared with the real one of their moment, and
-    all of them with all real ones. For a data set of pairs, or a folder of
-    them, in place of a model, the baselines alone are measured.
+    - A generator of labels, as digits: a picture of every test pair of the
+    paper's protocol is read by a judge. Accuracy, diversity, and all
+    pictures beside all real ones: Fréchet and kernel distance, precision,
+    recall, density, coverage.
 
-    What an adapter says of test recordings is compared with what texts say.
-    With a backbone and a judge that knows some of its classes, pictures are
-    painted of it, too, and read, beside those of the mean target, of the
-    nearest prompt and of the right one.
+    - A generator of pairs, as mfcc-generator: every picture is compared with
+    the real one of its moment (SSIM, MS-SSIM, PSNR, error, histograms, dark
+    pixels), and all with all real ones (sliced Wasserstein distance; with
+    --judge and --alignment what these see).
+
+    - Pairs, without a model: the same scores of what hears nothing, which a
+    model must beat.
+
+    - A judge, on real test images; an alignment, on finding what belongs
+    together; an adapter, beside what texts say. With a backbone and a judge
+    that knows some of its classes, pictures are painted of what an adapter
+    says, too, and read, beside those of the mean target, of the nearest
+    prompt and of the right one.
+
+    Printed is each score, and below it what is reached without the model
+    (chance, a constant or mean picture, the nearest training recording or
+    frame, noise), what real pictures reach, and the published number, where
+    there is one. A score with * is reached by the baselines that are named:
+    it says nothing for the model. Such lines are coloured in a terminal.
+
+    Written are report.html, report.json and samples.png in DIR.
     """
     import json
 
@@ -141,7 +181,14 @@ def evaluate(
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     space = None if alignment == "none" else alignment
     if is_pairs(model):
-        report = baselines(model, split=split or "block", seed=seed, judge=judge, alignment=space, data=data)
+        if outliers or noise or snr or draws != 1:
+            raise SoundsightError(
+                f"'{model}' is pairs, without a model: leave --outliers, --noise, --snr and --draws out"
+            )
+        side = 256 if size is None else size
+        report = baselines(model, split=split, seed=seed, judge=judge, alignment=space, image_size=side, data=data)
+    elif size is not None:
+        raise SoundsightError(f"'{model}' is compared at the size of its own pictures; leave --size out")
     else:
         with bar() as watch:
             report = run(

@@ -153,7 +153,7 @@ def _compared(test: _Test, networks: Networks, seed: int) -> tuple[list[Comparis
 def _features(hearing: Hearing, pairs: PairSet, rows: Int64) -> Float32:
     if pairs.features_PFN is not None:
         return pairs.features_PFN[rows]
-    return hearing.extract([hearing.prepare(clip) for clip in pairs.load_sounds(rows, hearing.sample_rate_hz)])
+    return hearing.extract(pairs.load_sounds(rows, hearing.sample_rate_hz, hearing.prepare))
 
 
 def _made(pipe: AudioToImage, features_TFN: Float32, seed: int, watch: Watch | None) -> UInt8:
@@ -245,7 +245,7 @@ def _described(
 
 
 def _notes(test: _Test, scores: tuple[Score, ...]) -> tuple[str, ...]:
-    """How much the split leaks, and what noise passes."""
+    """How much the split leaks, what noise passes, and how large pictures are compared."""
     notes = []
     found = leak(test.pairs, test.split)
     if found is not None:
@@ -253,6 +253,8 @@ def _notes(test: _Test, scores: tuple[Score, ...]) -> tuple[str, ...]:
     passed = next(score for score in scores if score.name == "hss")
     of_noise = next(b.value for b in passed.baselines if b.name == "uniform noise")
     notes.append(f"HSS as published is {of_noise:.4f} for uniform noise: it says nothing.")
+    # Windows and patches are so many pixels, whatever these show: scores at two sizes are not comparable.
+    notes.append(f"Pictures are compared at {test.test.shape[2]} by {test.test.shape[3]} pixels.")
     return tuple(notes)
 
 
