@@ -10,9 +10,8 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -162,9 +161,10 @@ def test_clients_that_vanish_leave_no_trace(server: Server) -> None:
 # The end.
 
 
-def test_the_end_answers_what_was_accepted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_end_answers_what_was_accepted(tmp_path: Path, workers: str) -> None:
     num = 10
-    with served(tmp_path, "--deadline", "60", "--queue", "100") as server:
+    with served(tmp_path, "--deadline", "60", "--queue", "100", "--workers", workers) as server:
         answers: list[tuple[int, bytes]] = []
 
         def ask() -> None:
@@ -175,7 +175,7 @@ def test_the_end_answers_what_was_accepted(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         end = time.monotonic() + 30
-        while server.count("soundsight_active") + server.count("soundsight_waiting") + len(answers) < num:
+        while server.count("soundsight_images_total") < 5 * num:  # by then all have come
             assert time.monotonic() < end
             time.sleep(0.01)
         assert len(answers) < num, "too fast to see anything"
@@ -214,10 +214,30 @@ def test_workers_share_the_work_and_their_counters(tmp_path: Path) -> None:
         assert one == other == answers[5][2]
         assert server.count("soundsight_images_total") == 32 * 3
         posts = [server.count("soundsight_requests_total") for _ in range(3)]
-        assert [after - before for before, after in pairwise(posts)] == [1, 1]
-        assert posts[0] >= 33
+        # A request is counted once it is answered; the other worker may have been asked by then.
+        assert 32 <= posts[0] <= posts[1] <= posts[2] <= posts[0] + 3
+        _kill_the_workers(server)
+        assert server.count("soundsight_images_total") == 32 * 3
         children = psutil.Process(server.process.pid).children(recursive=True)
         assert server.stop() in (0, -signal.SIGTERM)
         assert not psutil.wait_procs(children, 10)[1]
         assert READY.fullmatch(server.log.read_text()), server.log.read_text()
         assert files(server.tmp) == []
+
+
+def _kill_the_workers(server: Server) -> None:
+    """As for want of memory, in the middle of something: others take their place, and nothing is counted for ever."""
+    with connect(f"ws://{server.host}:{server.port}/v1/live") as live:
+        live.send(json.dumps({"type": "start", "sample_rate_hz": 8000}))
+        live.recv()
+        assert server.count("soundsight_live") == 1
+        for child in psutil.Process(server.process.pid).children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+    end = time.monotonic() + 30
+    while True:
+        with suppress(OSError):
+            if server.count("soundsight_live") == 0:
+                return
+        assert time.monotonic() < end
+        time.sleep(0.1)

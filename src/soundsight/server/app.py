@@ -81,7 +81,8 @@ def create(settings: Settings | None = None) -> FastAPI:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """The description of the interface, the same object at every call."""
     told = FastAPI.openapi(app)
-    told["paths"] = schemas.PATHS | told["paths"]
+    serving: Serving = app.state.serving
+    told["paths"] = schemas.paths(serving.pipes, serving.settings.max_images) | told["paths"]
     told |= schemas.SECURITY
     return told
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -74,6 +75,23 @@ class Counters:
         """All of it, in the text format of Prometheus."""
         if _SHARED not in os.environ:
             return generate_latest(self._registry)
+        self._forget_the_dead()
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _forget_the_dead(self) -> None:
+        """What a worker had in hand when it was killed is in nobody's hand any more; what it had counted stays."""
+        for file in Path(os.environ[_SHARED]).glob("gauge_live*.db"):
+            if not _is_alive(int(file.stem.rpartition("_")[2])):
+                file.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere the question would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
 from soundsight.server.problems import MEDIA_TYPE, Problem, problem_of
-from soundsight.server.schemas import PATHS
 from soundsight.server.settings import LOOPBACK, Settings
 
 __all__ = ["Guard", "address_of", "is_token"]
@@ -53,7 +52,8 @@ _WELCOME = {
 }
 _CLOSED = ("/v1/", "/metrics")
 _MAX_ADDRESSES = 10_000
-_ROUTES = {*PATHS, "/v1/live"}
+_ROUTES = {f"/v1/{name}" for name in ("images", "morphs", "embeddings", "live", "models", "examples")}
+_ROUTES |= {"/", "/healthz", "/metrics", "/openapi.json"}
 _log = logging.getLogger("soundsight.server")
 
 
@@ -142,7 +142,7 @@ class Guard:
         # A page elsewhere may call its own name's address this machine (DNS rebinding): names are compared, too.
         if not self._answers_to(host):
             raise Problem(
-                403, "this server answers under localhost, its machine's own name, and names given with --origin"
+                403, "this server answers under localhost, not under that name; its owner can allow one with --origin"
             )
         origin = headers.get("origin")
         if origin is not None and path.startswith(_CLOSED) and not self._is_welcome(origin, headers):
@@ -221,8 +221,7 @@ def _is_address(host: str) -> bool:
 
 def _route(scope: Scope) -> str:
     """A name for counting: that of the route, never what a caller made up."""
-    path = scope["path"] if scope["path"] in _ROUTES else getattr(scope.get("route"), "path", None)
-    return str(path) if path else "other"
+    return str(scope["path"]) if scope["path"] in _ROUTES else "other"
 
 
 async def _send(problem: Problem, send: Send) -> None:

@@ -48,7 +48,8 @@ async def _images(request: Request, upload: Upload) -> Response:
     if options.num_images > serving.settings.max_images:
         most = serving.settings.max_images
         told = f"at most {most}"
-        raise Problem(422, f"num_images: {told}", errors=[{"field": "num_images", "detail": told}])
+        errors = [{"field": "num_images", "detail": told}]
+        raise Problem(422, f"num_images: {told}", title="Unusable option", errors=errors)
     pipe = serving.pipe(options.model, options.controls)
     job = ImagesJob(
         Events(serving.post),
@@ -158,7 +159,7 @@ def _plain(text: str) -> str:
 
 
 # Plain routes, as FastAPI's own take a fifth of a millisecond to look for parameters that these do not have; what
-# `/openapi.json` says of them stands in `schemas.PATHS`.
+# `/openapi.json` says of them stands in `schemas.paths`.
 ROUTES = [
     Route("/v1/images", images, methods=["POST"]),
     Route("/v1/morphs", morphs, methods=["POST"]),

@@ -102,6 +102,7 @@ class PictureJob(RequestJob):
             raise Problem(
                 422,
                 f"{len(self.clips)} parts with {num} pictures each; at most {MAX_IMAGES} pictures are made at once",
+                title="Unusable option",
             )
         _check_pixels(self.pipe, len(self.clips) * num, self.options.size)
         noise_MD = self.pipe.draw_noise(self.options.seed, num, asked)
@@ -275,6 +276,7 @@ def _check_pixels(pipe: AudioToImage, num_images: int, size: int | None) -> None
         raise Problem(
             422,
             f"{num_images} pictures of {size or longest} pixels are too many at once; ask for fewer or smaller ones",
+            title="Unusable option",
         )
 
 

@@ -32,7 +32,7 @@ async def page() -> Response:
 
 
 @router.head("/healthz", include_in_schema=False)
-@router.get("/healthz", **schemas.answers(schemas.HEALTH, 503), tags=["health"], operation_id="health")
+@router.get("/healthz", **schemas.answers(schemas.HEALTH, 403, 503), tags=["health"], operation_id="health")
 async def health(request: Request) -> Response:
     """Whether requests are taken in."""
     serving: Serving = request.app.state.serving

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
 from soundsight.server.problems import MEDIA_TYPE
 
-__all__ = ["EXAMPLES", "HEALTH", "MODELS", "PATHS", "SECURITY", "answers", "text"]
+__all__ = ["EXAMPLES", "HEALTH", "MODELS", "SECURITY", "answers", "paths", "text"]
 
 Json = dict[str, Any]
 
@@ -132,20 +132,21 @@ def answers(schema: Json, *refusals: int) -> Json:
 def text(media_type: str) -> Json:
     """A route that answers with a text."""
     content = {media_type.partition(";")[0]: {"schema": _TEXT}}
-    told = _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401)})
+    told = _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401, 403)})
     return told | {"response_class": PlainTextResponse}
 
 
-def _parameters(kind: type[BaseModel]) -> list[Json]:
+def _parameters(options: Mapping[str, Json]) -> list[Json]:
     """Options as parameters of the query."""
     found = []
-    for name, schema in _properties(kind).items():
-        description = schema.pop("description", "")
+    for name, option in options.items():
+        schema = {key: value for key, value in option.items() if key != "description"}
+        description = option.get("description", "")
         found.append({"name": name, "in": "query", "required": False, "description": description, "schema": schema})
     return found
 
 
-def _properties(kind: type[BaseModel]) -> dict[str, Json]:
+def _options(kind: type[BaseModel]) -> dict[str, Json]:
     """Options with what their class says of them."""
     told = {}
     for name, schema in kind.model_json_schema()["properties"].items():
@@ -158,27 +159,26 @@ def _properties(kind: type[BaseModel]) -> dict[str, Json]:
     return told
 
 
-def _sound_body(kind: type[BaseModel]) -> Json:
-    form = _object({"file": _BYTES | {"description": "The sound."}})
-    form["properties"] |= _properties(kind)
-    form["additionalProperties"] = False
+def _form(options: Mapping[str, Json], *sounds: str) -> Json:
+    form = _object({name: _BYTES | {"description": "A sound."} for name in sounds}, **options)
+    return form | {"additionalProperties": False}
+
+
+def _sound_body(options: Mapping[str, Json]) -> Json:
     return {
         "required": True,
         "description": "A sound in any known format, as the body itself or as the part `file` of a form; with a form, "
         "options may be fields of it. Options stand in the query or in the form, not in both.",
         "content": {
-            "multipart/form-data": {"schema": form},
+            "multipart/form-data": {"schema": _form(options, "file")},
             "audio/*": {"schema": _BYTES},
             "application/octet-stream": {"schema": _BYTES},
         },
     }
 
 
-def _morph_body() -> Json:
-    form = _object({"first": _BYTES, "second": _BYTES})
-    form["properties"] |= _properties(MorphOptions)
-    form["additionalProperties"] = False
-    return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
+def _morph_body(options: Mapping[str, Json]) -> Json:
+    return {"required": True, "content": {"multipart/form-data": {"schema": _form(options, "first", "second")}}}
 
 
 def _pictures(*kinds: str) -> Json:
@@ -198,38 +198,41 @@ _PICTURES["headers"]["X-Heard"] = {"description": "What was heard first, where t
 _PLACE = _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)})
 
 
-def _operation(name: str, summary: str, tag: str, kind: type[BaseModel], body: Json, answer: Json) -> Json:
+def _operation(name: str, summary: str, tag: str, options: Mapping[str, Json], body: Json, answer: Json) -> Json:
     return {
         "post": {
             "tags": [tag],
             "summary": summary,
             "operationId": name,
-            "parameters": _parameters(kind),
+            "parameters": _parameters(options),
             "requestBody": body,
             "responses": {"200": answer, **_refusals(*_OF_SOUNDS)},
         }
     }
 
 
-PATHS: Json = {
-    "/v1/images": _operation(
-        "images", "Pictures of a sound", "pictures", ImageOptions, _sound_body(ImageOptions), _PICTURES
-    ),
-    "/v1/morphs": _operation(
-        "morphs",
-        "Pictures on the way from one sound to another",
-        "pictures",
-        MorphOptions,
-        _morph_body(),
-        _pictures("image/gif", "application/zip"),
-    ),
-    "/v1/embeddings": _operation(
-        "embeddings",
-        "Where a sound lies in the space that sounds and pictures share",
-        "embeddings",
-        EmbeddingOptions,
-        _sound_body(EmbeddingOptions),
-        {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
-    ),
-}
-"""The routes for sounds, which FastAPI does not know."""
+def paths(models: Collection[str], max_images: int) -> Json:
+    """The routes for sounds, which FastAPI does not know, of a server with these models."""
+    images, morphs, embeddings = (_options(kind) for kind in (ImageOptions, MorphOptions, EmbeddingOptions))
+    for options in (images, morphs):
+        options["model"]["enum"] = list(models)
+    images["num_images"]["maximum"] = max_images
+    return {
+        "/v1/images": _operation("images", "Pictures of a sound", "pictures", images, _sound_body(images), _PICTURES),
+        "/v1/morphs": _operation(
+            "morphs",
+            "Pictures on the way from one sound to another",
+            "pictures",
+            morphs,
+            _morph_body(morphs),
+            _pictures("image/gif", "application/zip"),
+        ),
+        "/v1/embeddings": _operation(
+            "embeddings",
+            "Where a sound lies in the space that sounds and pictures share",
+            "embeddings",
+            embeddings,
+            _sound_body(embeddings),
+            {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
+        ),
+    }

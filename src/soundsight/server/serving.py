@@ -62,9 +62,8 @@ class Serving:
 
     def warm(self) -> None:
         """Hear an example and encode a picture: what is loaded only then, the first caller would have to wait for."""
-        pipe = self.pipe(None)
         with suppress(SoundsightError):  # whoever sends such a sound is told so
-            pipe.extract(pipe.hear(_EXAMPLE))
+            self.pipe(None).hear(_EXAMPLE)
         picture.encode(np.zeros((8, 8, 1), np.uint8), "png", {})
 
     @cached_property

@@ -141,7 +141,8 @@ async def read_form(request: Request, max_bytes: int, share: Share, names: tuple
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
                 if name not in names or name in sounds:
-                    raise Problem(422, f"a file in part {name[:60]!r}; expected one in each of {', '.join(names)}")
+                    expected = " and one in ".join(map(repr, names))
+                    raise Problem(422, f"a file in part {name[:60]!r}; expected one in {expected}")
                 sounds[name] = await value.read()
             elif name in names:
                 raise Problem(422, f"part {name!r} is a text; expected a file (curl -F {name}=@sound.wav)")
