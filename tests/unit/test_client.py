@@ -245,7 +245,7 @@ def test_models_and_readiness(fake: Fake) -> None:
 def test_a_path_in_front_and_a_token_go_along(fake: Fake) -> None:
     fake.will_tell({"models": []})
     fake.will_tell({"models": []})
-    Client(f"{fake.url}/sight/", token="s3cret", timeout_s=5).models()
+    Client(f"{fake.url}/sight/", token="s3cret and more", timeout_s=5).models()
     fake.client().models()
     assert fake.requests[0].path == "/sight/v1/models"
     assert fake.requests[0].headers["Authorization"] == "Bearer s3cret"
@@ -526,7 +526,7 @@ def test_no_password_in_an_address(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("token", ["", " ", "a b", "a\r\nX: y", "schlüssel", "a\n"])
+@pytest.mark.parametrize("token", ["", " ", "a ", "a\r\nX: y", "schlüssel", "a\n"])
 def test_tokens_that_are_none(token: str) -> None:
     with pytest.raises(SoundsightError, match="token"):
         Client(token=token)

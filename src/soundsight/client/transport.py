@@ -65,8 +65,8 @@ class Transport:
     def __init__(self, url: str, token: str | None, timeout_s: float, retries: int) -> None:
         self._parts = _checked(url)
         self.url = url.rstrip("/")
-        if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-            raise SoundsightError("the token is none: expected printable ASCII characters without spaces")
+        if token is not None and not (token and token.isascii() and token.isprintable() and token == token.strip()):
+            raise SoundsightError("the token is none: expected printable ASCII characters without spaces around them")
         if not 0 < timeout_s < float("inf") or retries < 0:
             raise SoundsightError(f"timeout_s is {timeout_s} and retries {retries}; expected a time and a count")
         self._token, self._timeout_s, self._retries = token, timeout_s, retries
