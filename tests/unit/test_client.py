@@ -248,7 +248,7 @@ def test_a_path_in_front_and_a_token_go_along(fake: Fake) -> None:
     Client(f"{fake.url}/sight/", token="s3cret and more", timeout_s=5).models()
     fake.client().models()
     assert fake.requests[0].path == "/sight/v1/models"
-    assert fake.requests[0].headers["Authorization"] == "Bearer s3cret"
+    assert fake.requests[0].headers["Authorization"] == "Bearer s3cret and more"
     assert "Authorization" not in fake.requests[1].headers
 
 
