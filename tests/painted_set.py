@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def write_data(folder: Path, *, spread: float = 1.0) -> Path:
     return folder
 
 
-def train(out: Path, root: Path, texts: Path, **changes: Mapping[str, Any]) -> Path:
+def train(
+    out: Path, root: Path, texts: Path, *, warn: Callable[[str], None] = print, **changes: Mapping[str, Any]
+) -> Path:
     """An adapter that says ``pooled``, taught folds 1 and 2."""
     table: dict[str, Any] = {
         "name": "tiny",
@@ -76,7 +78,7 @@ def train(out: Path, root: Path, texts: Path, **changes: Mapping[str, Any]) -> P
     }
     for name, change in changes.items():
         table[name] |= change
-    return train_adapter(parse_adapter_recipe(table), out, root=root)
+    return train_adapter(parse_adapter_recipe(table), out, root=root, warn=warn)
 
 
 def write_judge(

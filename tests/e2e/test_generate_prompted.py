@@ -88,6 +88,20 @@ def test_layers(paint, tmp_path: Path) -> None:
     assert len(found) == len(set(found.values())) == 6, "every layer changes something"
 
 
+def test_words_that_are_not_read_are_told_in_a_line(paint, tmp_path: Path) -> None:
+    long = "dog " * 75 + "under the rain"
+    code, out, err = paint(ONE, "-o", tmp_path, "--prompt", long, "--negative", "dog " * 76)
+    assert (code, out) == (0, [str(tmp_path / "one.png")])
+    lost = "is too long, and is read by clip_l and clip_g (77 tokens) without"
+    assert [line.partition(" is too long")[0].split(" 'dog")[0] for line in err] == [
+        "soundsight: warning: the prompt",
+        "soundsight: warning: the negative",
+    ]
+    assert err[0].endswith(f"{lost} 'under the rain'")
+    assert err[1].endswith(f"{lost} 'dog'")
+    assert paint(ONE, "-o", tmp_path, "--prompt", "dog " * 75)[2] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -342,3 +342,18 @@ def test_classes_are_joined_as_the_judge_says_or_by_their_names(tmp_path: Path) 
     assert found == {"crow": (0, ("bird",)), "sea waves": (4, ("ship", "airplane"))}
     plain = read_folder(write_judge(tmp_path / "plain", None, labels=cifar10.INFO.classes))
     assert shared_classes(plain, ["dog", "engine"]) == {"dog": (5, ("dog",))}
+
+
+def test_prompts_that_are_too_long_are_told_by_training_and_evaluation(
+    places: dict[str, Path], easel: Easel, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    template = "an image of {label} " + "dog " * 80 + "the end"
+    out = train(tmp_path / "out", places["root"], places["backbone"], warn=told.append, targets={"template": template})
+    (line,) = told
+    assert line.startswith("6 of 6 prompts are too long; 'an image of chirping birds dog dog ")
+    assert "is read by clip_l and clip_g (77 tokens) without 'dog dog " in line
+    assert line.endswith("the end'")
+    report = evaluate_painted(out, settings(places), root=places["root"])
+    assert list(report.lines()).count(f"note: {line}") == 1
+    assert report.to_json()["notes"] == [line]

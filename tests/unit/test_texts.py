@@ -233,3 +233,15 @@ def test_weights_that_are_no_numbers_are_told(folder: Path) -> None:
 def test_an_unknown_text_encoder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="no 'sentense' in texts \\(did you mean 'sentence'\\?\\)"):
         texts.load("sentense", tmp_path)
+
+
+def test_the_end_that_is_not_read_is_told(tmp_path: Path) -> None:
+    encoder = sentence.load(write(tmp_path / "tiny"))
+    words = [WORDS[5 + i % 8] for i in range(14)]
+    assert encoder.unread(" ".join(words[:10])) == []
+    (end,) = encoder.unread(" ".join(words))
+    assert (end.num_tokens, end.rest) == (12, " ".join(words[10:]))
+    whole, read = (encoder.encode([" ".join(part)]).pooled for part in (words, words[:10]))
+    torch.testing.assert_close(whole, read, atol=0, rtol=0)
+    line = texts.unread_line(encoder, [" ".join(words)])
+    assert line.endswith(f"is read by the sentence encoder (12 tokens) without '{' '.join(words[10:])}'")

@@ -91,6 +91,53 @@ def test_neighbours_change_nothing_and_long_texts_are_cut(encoders: DiffusionTex
     assert not together.parts["pooled"].requires_grad
 
 
+def test_the_end_that_is_not_read_is_told(encoders: DiffusionTexts) -> None:
+    words = [("dog", "rain", "image")[i % 3] for i in range(300)]
+    assert encoders.unread(" ".join(words[:75])) == [], "with the marks of start and end these are 77 tokens"
+    long = " ".join(words[:100])
+    ends = encoders.unread(long)
+    assert [(end.part, end.num_tokens) for end in ends] == [("clip_l", 77), ("clip_g", 77)], "a T5 reads 256"
+    assert {end.rest for end in ends} == {" ".join(words[75:100])}
+    longer = encoders.unread(" ".join(words))
+    assert [(end.part, end.rest) for end in longer[2:]] == [("t5", " ".join(words[255:]))]
+    # What is left says the same.
+    whole, read = encoders.encode([long]), encoders.encode([long.removesuffix(ends[0].rest)])
+    for part in ("pooled", "clip_l", "clip_g"):
+        torch.testing.assert_close(whole.parts[part], read.parts[part], atol=0, rtol=0)
+    assert not torch.equal(whole.parts["t5"], read.parts["t5"])
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("dog " * 74 + "thunder, dog", "thunder, dog"),  # a word of several tokens, of which one has a place
+        ("dog " * 74 + "  rain \n train ", "train"),
+        ("é" * 200, None),
+        ("dog " * 10 + "雨" * 80, None),
+    ],
+)
+def test_words_are_lost_as_a_whole_where_there_are_words(text: str, rest: str | None, encoders: DiffusionTexts) -> None:
+    found = encoders.unread(text)[0].rest
+    if rest is not None:
+        assert found == rest
+    assert found
+    assert text.strip().endswith(found)
+    assert len(found) < len(text.strip())
+
+
+def test_a_line_tells_what_is_lost(encoders: DiffusionTexts) -> None:
+    assert texts.unread_line(encoders, ["dog", "rain"]) == ""
+    assert texts.unread_line(encoders, ["dog " * 75 + "rain train"], "prompt") == (
+        f"the prompt '{'dog ' * 15}…' is too long, and is read by clip_l and clip_g (77 tokens) without 'rain train'"
+    )
+    line = texts.unread_line(encoders, ["dog", "dog " * 300 + "the end"], "prompt")
+    assert line.startswith("1 of 2 prompts are too long; 'dog dog ")
+    assert line.endswith("the end'")
+    assert ", by t5 (256 tokens) without 'dog dog " in line
+    assert len(line) < 500
+    assert texts.unread_line(object(), ["dog " * 900]) == "", "one that cannot tell tells nothing"
+
+
 def test_a_text_encoder_may_be_absent(folder: Path, tmp_path: Path, encoders: DiffusionTexts) -> None:
     whole = encoders.encode(["dog"])
     without = diffusion.load(folder, without=["text_encoder_3"])

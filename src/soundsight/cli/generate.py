@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from soundsight.cli import complete_generators, examples, layers, mixture
+from soundsight.cli import complete_generators, examples, layers, mixture, say
 from soundsight.cli import settings as settings_of
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.cli.reporter import Reporter, progress, steps_shown
@@ -163,6 +163,8 @@ def generate(
     size = size or default_size(shape.height, shape.width)
     turned = {"guidance": guidance, "steps": steps, "variation": variation, "style": style} | asked.controls()
     controls = pipe.check({name: value for name, value in turned.items() if value is not None})
+    for line in getattr(pipe, "unread", lambda controls: [])(controls):
+        say(f"soundsight: warning: {line}")
     if strict and not pipe.listens:
         raise SoundsightError(f"the model '{pipe.folder.name}' cannot tell what it knows; leave out --strict")
     settings = Settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,6 @@ from soundsight.cli import complete_recipes, examples, say
 from soundsight.errors import RecipeError, require
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from soundsight.config import Recipe
     from soundsight.training.trainer import Progress
 
@@ -28,6 +27,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight train runs/theo/recipe.json --dry-run",
         "soundsight train aivae-fsdd --out runs/aivae-fsdd --resume",
         "soundsight train v2d-clap --set targets.model=models/sentence-encoder",
+        "soundsight train aivae-fsdd --json",
     )
 )
 def train(
@@ -35,15 +35,20 @@ def train(
         str,
         typer.Argument(
             metavar="RECIPE",
-            help="Name of a recipe, or a .toml file.",
+            help="Name of a recipe, a .toml file, or the recipe.json of an earlier training.",
             autocompletion=complete_recipes,
         ),
     ],
-    set_: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe.")] = [],  # noqa: B006
+    set_: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; may be repeated.")
+    ] = [],  # noqa: B006
     out: Annotated[str, typer.Option(metavar="DIR", help="Model folder; by default runs/RECIPE.")] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last saved state.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe, sizes and estimated time; train nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON at the end: where the model is, steps, time, losses.")
     ] = False,
 ) -> None:
     """Train a system from a recipe.
@@ -55,10 +60,10 @@ def train(
 
     table = load_table(recipe, set_)
     if "adapter" in table:
-        _train_adapter(table, out, resume=resume, dry_run=dry_run)
+        _train_adapter(table, out, resume=resume, dry_run=dry_run, as_json=as_json)
         return
     if "backbone" in table:
-        _train_backbone(table, recipe, out, resume=resume, dry_run=dry_run)
+        _train_backbone(table, recipe, out, resume=resume, dry_run=dry_run, as_json=as_json)
         return
     resolved = parse_recipe(table)
     require("torch", "train", "training")
@@ -67,18 +72,21 @@ def train(
     if dry_run:
         from soundsight.training.plan import plan
 
-        typer.echo(plan(resolved))
+        expected = plan(resolved)
+        typer.echo(json.dumps(expected.to_json()) if as_json else expected.text)
         return
     from soundsight.training.trainer import train as run
 
     folder = Path(out or f"runs/{resolved.name}")
-    with _bar(resolved.name) as watch:
+    with _bar(resolved.name) as bar:
         try:
-            run(resolved, folder, resume=resume, watch=watch)
+            run(resolved, folder, resume=resume, watch=bar)
         except KeyboardInterrupt:
             say(f"interrupted; go on with: soundsight train {recipe} --out {folder} --resume (and the same --set)")
             raise
-    typer.echo(f"{folder}: next, soundsight evaluate {folder} or soundsight export {folder}")
+    if os.environ.get("RANK", "0") == "0":
+        following = f"{folder}: next, soundsight evaluate {folder} or soundsight export {folder}"
+        typer.echo(_as_json(folder, bar) if as_json else following)
     if os.environ.get("WORLD_SIZE", "1") != "1":
         # All is written. About once in twenty times PyTorch 2.13 aborts a process of a group on its way out ("terminate
         # called without an active exception"), and the launcher takes that for a failed training.
@@ -98,10 +106,14 @@ def _warn_of_leak(recipe: Recipe) -> None:
     pairs = pairs_of(recipe.data, data_root())
     found = leak(pairs, split_pairs(pairs, "random", seed=recipe.train.seed))
     if found is not None and found.is_there:
-        say(f"soundsight: warning: split 'random': {found.text}; 'block' and 'clip' test on what is new")
+        _warn(f"split 'random': {found.text}; 'block' and 'clip' test on what is new")
 
 
-def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bool) -> None:
+def _warn(line: str) -> None:
+    say(f"soundsight: warning: {line}")
+
+
+def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bool, as_json: bool) -> None:
     """Train what is between a sound and a text-to-image model."""
     require("torch", "train", "training")
     require("accelerate", "train", "training")
@@ -114,15 +126,16 @@ def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bo
             "an adapter trains in seconds and is not resumed: leave --resume out, or choose another --out"
         )
     if dry_run:
-        typer.echo(plan_adapter(recipe))
+        _refuse_json("an adapter", wanted=as_json)
+        typer.echo(plan_adapter(recipe, warn=_warn))
         return
     folder = Path(out or f"runs/{recipe.name}")
-    with _bar(recipe.name) as watch:
-        train_adapter(recipe, folder, watch=watch)
-    typer.echo(f"{folder}: next, soundsight evaluate {folder}")
+    with _bar(recipe.name) as bar:
+        train_adapter(recipe, folder, watch=bar)
+    typer.echo(_as_json(folder, bar) if as_json else f"{folder}: next, soundsight evaluate {folder}")
 
 
-def _train_backbone(table: dict[str, Any], name: str, out: str, *, resume: bool, dry_run: bool) -> None:
+def _train_backbone(table: dict[str, Any], name: str, out: str, *, resume: bool, dry_run: bool, as_json: bool) -> None:
     """Train a small text-to-image model."""
     for module, extra in (("torch", "train"), ("accelerate", "train"), ("diffusers", "sd3")):
         require(module, extra, "training a backbone")
@@ -132,26 +145,52 @@ def _train_backbone(table: dict[str, Any], name: str, out: str, *, resume: bool,
 
     recipe = parse_backbone_recipe(table)
     if dry_run:
-        typer.echo(plan_backbone(recipe))
+        _refuse_json("a backbone", wanted=as_json)
+        typer.echo(plan_backbone(recipe, warn=_warn))
         return
     folder = Path(out or f"runs/{recipe.name}")
-    with _bar(recipe.name) as watch:
+    with _bar(recipe.name) as bar:
         try:
-            made = train_backbone(recipe, folder, resume=resume, watch=watch)
+            made = train_backbone(recipe, folder, resume=resume, watch=bar)
         except KeyboardInterrupt:
             say(f"interrupted; go on with: soundsight train {name} --out {folder} --resume (and the same --set)")
             raise
-    typer.echo(f"{made}: next, soundsight generate SOUND --backbone {made} --model ADAPTER --encoder WEIGHTS")
+    following = f"{made}: next, soundsight generate SOUND --backbone {made} --model ADAPTER --encoder WEIGHTS"
+    typer.echo(_as_json(made, bar) if as_json else following)
+
+
+def _refuse_json(what: str, *, wanted: bool) -> None:
+    if wanted:
+        raise RecipeError(f"--dry-run of {what} prints its recipe as JSON, and lines; leave --json out")
+
+
+def _as_json(folder: Path, bar: _bar) -> str:
+    """What a training has left, in one line; ``losses`` is empty where nothing was left to train."""
+    from soundsight.folder import read_folder
+
+    card = folder / "card.json"
+    if card.is_file():  # a backbone, in the layout of diffusers
+        facts = {"name": bar.name, "kind": "backbone"}, json.loads(card.read_text(encoding="utf-8"))
+    else:
+        model = read_folder(folder, verify=False)
+        facts = {"name": model.name, "kind": model.kind, "system": model.system}, model.training
+    numbers = {key: facts[1].get(key) for key in ("parameters", "steps", "seconds")}
+    return json.dumps({**facts[0], "folder": str(folder), **numbers, "losses": bar.losses}, ensure_ascii=False)
 
 
 class _bar:  # noqa: N801 - used as a function
     """A progress bar with losses, speed and ETA on stderr; one line per epoch where stderr is no terminal."""
+
+    name: str
+    losses: dict[str, float]
+    """The last that were told, by name."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
+        self.name, self.losses = name, {}
         self._console = Console(stderr=True)
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
@@ -167,14 +206,15 @@ class _bar:  # noqa: N801 - used as a function
         self._task = self._bar.add_task(name, total=None, losses="reading data")
         self._epoch = 0
 
-    def __enter__(self) -> Callable[[Progress], None]:
+    def __enter__(self) -> _bar:
         self._bar.start()
-        return self._show
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def _show(self, progress: Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
+        self.losses = progress.losses
         losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
         self._bar.update(self._task, completed=progress.step, total=progress.num_steps, losses=losses)
         if not self._console.is_terminal and progress.epoch != self._epoch:

@@ -188,6 +188,14 @@ class Prompted(AudioToImage):
             raise SoundsightError("a share for a text needs a text: give a prompt")
         return checked
 
+    def unread(self, controls: Mapping[str, Any]) -> list[str]:
+        """A line for each text among the controls that is too long for the backbone's text encoders."""
+        from soundsight.texts import unread_line
+
+        asked = ((what, str(controls.get(what) or "")) for what in ("prompt", "negative"))
+        lines = [unread_line(self.backbone.texts, [text], what) for what, text in asked if text]
+        return [line for line in lines if line]
+
     def _say(self, clip: Clip) -> Conditioning:
         import torch
 

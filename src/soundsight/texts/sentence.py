@@ -21,6 +21,7 @@ from soundsight.conditioning import Conditioning
 from soundsight.errors import ModelError, require
 from soundsight.folder import MAX_WEIGHT_BYTES
 from soundsight.foreign import line, quiet
+from soundsight.texts import Unread, unread_end
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,10 +80,18 @@ class Sentence:
             raise ModelError("the sentence encoder makes no finite numbers of the prompts; are its weights whole?")
         return Conditioning(pooled=pooled_BP)
 
+    def unread(self, prompt: str) -> list[Unread]:
+        """The end of a text that is too long."""
+        rest = unread_end(self._tokenizer, prompt, self._length)
+        return [Unread("the sentence encoder", self._length, rest)] if rest else []
+
+    @property
+    def _length(self) -> int:
+        return min(_MAX_WORDS, int(getattr(self._model.config, "max_position_embeddings", _MAX_WORDS)))
+
     @torch.no_grad()
     def _encode(self, prompts: list[str]) -> Tensor:
-        most = min(_MAX_WORDS, int(getattr(self._model.config, "max_position_embeddings", _MAX_WORDS)))
-        words = self._tokenizer(prompts, padding=True, truncation=True, max_length=most, return_tensors="pt")
+        words = self._tokenizer(prompts, padding=True, truncation=True, max_length=self._length, return_tensors="pt")
         words_BLD = self._model(**words).last_hidden_state.float()
         if self._pooling == "cls":
             pooled_BD = words_BLD[:, 0]

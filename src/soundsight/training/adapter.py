@@ -39,6 +39,7 @@ def train_adapter(
     *,
     root: Path | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda line: None,
     stop_after: int | None = None,
 ) -> Path:
     """Train what ``recipe`` says and leave a model folder of the kind ``adapter`` in ``out``.
@@ -48,6 +49,7 @@ def train_adapter(
         out: Model folder; ``recipe.json`` and ``metrics.jsonl`` lie in it, too.
         root: Folder of the data sets; by default where ``soundsight datasets`` puts them.
         watch: Called after every epoch.
+        warn: Told of prompts that are too long to be read whole.
         stop_after: End after this many steps as if interrupted (for tests).
 
     Returns:
@@ -62,6 +64,8 @@ def train_adapter(
     """
     _check_unused(out)
     heard, targets = load_data(recipe, root)
+    if targets.unread:
+        warn(targets.unread)
     run = _Run(recipe, heard.of_folds(recipe.data.train_folds), targets)
     _claim(out, recipe)
     journal, began_s = Journal(out, 0), time.perf_counter()
@@ -79,13 +83,22 @@ def train_adapter(
     return out
 
 
-def plan_adapter(recipe: AdapterRecipe, root: Path | None = None) -> str:
+def plan_adapter(
+    recipe: AdapterRecipe, root: Path | None = None, *, warn: Callable[[str], None] = lambda line: None
+) -> str:
     """What ``--dry-run`` prints: the resolved recipe, sizes, steps, and the time of a few real ones.
+
+    Args:
+        recipe: The experiment.
+        root: As for ``train_adapter``.
+        warn: The same.
 
     Raises:
         SoundsightError: As training would.
     """
     heard, targets = load_data(recipe, root)
+    if targets.unread:
+        warn(targets.unread)
     train, test = heard.of_folds(recipe.data.train_folds), heard.of_folds(recipe.data.test_folds)
     run = _Run(recipe, train, targets)
     run.advance()

@@ -80,6 +80,7 @@ class Targets:
         identity: Its SHA-256.
         encoder: Itself, for adapters that speak through it.
         variances: Part to the squared error of the mean target.
+        unread: What of the prompts is too long to be read, in a line; empty where nothing is.
     """
 
     parts: dict[str, Tensor]
@@ -88,6 +89,7 @@ class Targets:
     identity: str
     encoder: Any
     variances: dict[str, float]
+    unread: str = ""
 
 
 def info_of(data: AdapterData) -> DatasetInfo | None:
@@ -196,7 +198,8 @@ def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
     encoder = texts.load(name, config.model, **options)
     parts = {part: tensor.detach().float() for part, tensor in encoder.encode(prompts).parts.items()}
     variances = {part: float(tensor.var(dim=0, correction=0).mean()) for part, tensor in parts.items()}
-    return Targets(parts, prompts, encoder.name, encoder.identity, encoder, variances)
+    unread = texts.unread_line(encoder, prompts, "prompt")
+    return Targets(parts, prompts, encoder.name, encoder.identity, encoder, variances, unread)
 
 
 def _read_table(path: Path, columns: tuple[str, str, str]) -> list[tuple[str, str, str]]:

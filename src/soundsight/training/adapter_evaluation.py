@@ -120,6 +120,7 @@ def measure(trial: Trial) -> AdapterReport:
         num_test=len(trial.test),
         num_heard=trial.num_heard,
         parts=_scores(trial),
+        notes=(trial.targets.unread,) if trial.targets.unread else (),
     )
 
 

@@ -57,6 +57,7 @@ class AdapterReport:
         num_test: Recordings that tested it.
         num_heard: Test recordings that trained it; above 0 the scores are no test.
         parts: Scores.
+        notes: What a reader must know besides.
     """
 
     folder: ModelFolder
@@ -68,6 +69,7 @@ class AdapterReport:
     num_test: int
     num_heard: int
     parts: tuple[PartScore, ...]
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """As plain lines; a score that a constant or chance reaches is marked."""
@@ -78,6 +80,7 @@ class AdapterReport:
         )
         if self.num_heard:
             yield f"note: {self.num_heard:,} of the test recordings trained this adapter: the scores are no test of it"
+        yield from (f"note: {note}" for note in self.notes)
         for part in self.parts:
             yield from self._part(part)
 
@@ -121,6 +124,7 @@ class AdapterReport:
             "num_train": self.num_train,
             "num_test": self.num_test,
             "num_heard": self.num_heard,
+            "notes": list(self.notes),
             "parts": {part.name: asdict(part) for part in self.parts},
             "published": {"source": _SOURCE, "rows": PUBLISHED},
         }

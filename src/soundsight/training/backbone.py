@@ -47,6 +47,7 @@ def train_backbone(
     resume: bool = False,
     root: Path | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    warn: Callable[[str], None] = lambda line: None,
     stop_after: int | None = None,
 ) -> Path:
     """Train what ``recipe`` says and leave ``out/backbone``, a pipeline as ``diffusers`` saves it, in half precision.
@@ -60,6 +61,7 @@ def train_backbone(
         resume: Go on from the saved state, if there is one.
         root: Folder of the data sets.
         watch: Called after every ``LOG_EVERY`` steps; the autoencoder's are epoch 0.
+        warn: Told of prompts that are too long to be read whole.
         stop_after: End after this many steps of the transformer as if interrupted (for tests).
 
     Returns:
@@ -74,6 +76,8 @@ def train_backbone(
     """
     _claim(out, recipe, resume)
     info, images_NCHW, labels_N, targets = load_pictures(recipe, root)
+    if targets.unread:
+        warn(targets.unread)
     with interruptible() as interrupted:
         autoencoder = prepare_autoencoder(recipe, out / "state", images_NCHW, interrupted.is_set, watch)
         run = Run(recipe, out, autoencoder, images_NCHW, labels_N, targets.parts["pooled"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,13 +16,22 @@ from soundsight.training.backbone_recipe import BackboneRecipe
 __all__ = ["plan_backbone"]
 
 
-def plan_backbone(recipe: BackboneRecipe, root: Path | None = None) -> str:
+def plan_backbone(
+    recipe: BackboneRecipe, root: Path | None = None, *, warn: Callable[[str], None] = lambda line: None
+) -> str:
     """What ``--dry-run`` prints: the resolved recipe, sizes, steps, and the time of a few real ones.
+
+    Args:
+        recipe: The experiment.
+        root: As for ``train_backbone``.
+        warn: The same.
 
     Raises:
         SoundsightError: As training would.
     """
     info, images_NCHW, labels_N, targets = load_pictures(recipe, root)
+    if targets.unread:
+        warn(targets.unread)
     autoencoder = build(recipe.autoencoder, images_NCHW.shape[-1]).eval()
     batch = recipe.train.batch_size
     with TemporaryDirectory() as folder:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from soundsight.conditioning import Conditioning
 from soundsight.errors import ModelError, SoundsightError
+from soundsight.texts import Unread, unread_end
 from soundsight.texts.diffusion.families import Family
 
 __all__ = ["PLACEHOLDER", "DiffusionTexts"]
@@ -88,6 +89,14 @@ class DiffusionTexts:
         told = [self._encode(list(prompts[i : i + _BATCH])) for i in range(0, len(prompts), _BATCH)]
         return Conditioning(**{part: torch.cat([each.parts[part] for each in told]) for part in told[0].parts})
 
+    def unread(self, prompt: str) -> list[Unread]:
+        """The end of a text that is too long for some of them, by the part that does not say it."""
+        ends = [
+            Unread(part, self._length(part), unread_end(self._tokenizers[part], prompt, self._length(part)))
+            for part in self._encoders
+        ]
+        return [end for end in ends if end.rest]
+
     def encode_with_tokens(self, template: str, tokens_BKW: Tensor) -> Conditioning:
         """What the CLIPs say of a prompt in which K learned input embeddings stand in place of a word.
 
@@ -129,11 +138,15 @@ class DiffusionTexts:
         tokens = {part: tokens for part, (tokens, _) in said.items()}
         return Conditioning(pooled=torch.cat(pooled, dim=-1) if wanted and len(pooled) == wanted else None, **tokens)
 
+    def _length(self, part: str) -> int:
+        """How many tokens it reads, marks of start and end among them."""
+        return T5_LENGTH if part == "t5" else int(self._tokenizers[part].model_max_length)
+
     def _cut(self, part: str, prompts: list[str]) -> Tensor:
         """Token numbers (B, L) of whole length."""
-        tokenizer = self._tokenizers[part]
-        length = T5_LENGTH if part == "t5" else tokenizer.model_max_length
-        cut = tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        cut = self._tokenizers[part](
+            prompts, padding="max_length", max_length=self._length(part), truncation=True, return_tensors="pt"
+        )
         ids_BL: Tensor = cut.input_ids
         return ids_BL
 
