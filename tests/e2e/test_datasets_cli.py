@@ -129,7 +129,19 @@ def test_prepare_downloads_checks_and_says_where(tmp_path, monkeypatch, capsys):
         assert len(fsdd.load(tmp_path / "data" / "fsdd")) == 500
         assert main(["datasets", "prepare", "fsdd"]) == 0
         assert "already" in capsys.readouterr().err
+        assert main(["datasets", "prepare", "fsdd", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["downloaded"] is False
         assert len(server.log) == 1, "nothing is downloaded twice"
+        assert main(["datasets", "prepare", "fsdd", "--folder", str(tmp_path / "else"), "--json"]) == 0
+        out, err = capsys.readouterr()
+        assert json.loads(out) == {
+            "name": "fsdd",
+            "folder": str(tmp_path / "else"),
+            "licence": "CC BY-SA 4.0",
+            "attribution": fsdd.INFO.attribution,
+            "downloaded": True,
+        }
+        assert "CC BY-SA 4.0" in err
 
 
 def test_prepare_refuses_what_does_not_pass_the_check(tmp_path, monkeypatch, capsys):
@@ -176,6 +188,9 @@ def test_prepare_of_a_name_that_stands_for_two_sets(tmp_path, monkeypatch, capsy
         assert "Krizhevsky" in err
         assert main(["datasets", "prepare", "esc50-cifar10"]) == 0
         assert capsys.readouterr().out.split() == paths
+        assert main(["datasets", "prepare", "esc50-cifar10", "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert [(item["name"], item["folder"]) for item in told] == list(zip(("esc50", "cifar10"), paths, strict=True))
         assert len(server.log) == 2, "nothing is downloaded twice"
     assert main(["datasets", "check", "esc50-cifar10", "--json"]) == 0
     reports = json.loads(capsys.readouterr().out)

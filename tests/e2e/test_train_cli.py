@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from soundsight.cli import main
+from soundsight.cli.train import _as_json, _bar
 from soundsight.folder import read_folder
+from soundsight.training.trainer import Progress
 from training_sets import small_root
 
 # 24 steps an epoch. Everything that must be restored is in it: dropout, the average, moments, a falling rate.
@@ -291,6 +293,55 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(inside, capsys):
     assert "pairs 384, 72 steps of 16 in 3 epochs" in rest
     assert "on this machine" in rest
     assert sorted(inside.iterdir()) == before
+
+
+def test_what_was_trained_is_told_as_json(inside, capsys):
+    assert main(["train", "tiny.toml", "--set", "train.epochs=2", "--out", "told", "--json"]) == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert out.count("\n") == 1
+    assert err.startswith("epoch 1  step 24/48")
+    wanted = read_folder(inside / "told", verify=False)
+    assert told["losses"].keys() == {"cross_entropy"}
+    last = json.loads((inside / "told" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert told["losses"]["cross_entropy"] == last["cross_entropy"]
+    assert {key: told[key] for key in ("name", "kind", "system", "folder")} == {
+        "name": "tiny",
+        "kind": "judge",
+        "system": "lenet5",
+        "folder": "told",
+    }
+    assert (told["steps"], told["parameters"], told["seconds"]) == (48, 61_706, wanted.training["seconds"])
+    again = ["--set", "train.epochs=2", "--out", "told", "--resume", "--json"]
+    assert main(["train", "tiny.toml", *again]) == 0
+    assert json.loads(capsys.readouterr().out) == told | {
+        "losses": {},
+        "seconds": pytest.approx(told["seconds"], abs=1),
+    }
+    assert main(["train", "tiny.toml", "--dry-run", "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert (expected["pairs"], expected["steps"], expected["parameters"]["all"]) == (384, NUM_STEPS, 61_706)
+    assert expected["recipe"]["name"] == "tiny"
+    assert expected["seconds"] == pytest.approx(expected["step_s"] * NUM_STEPS, abs=0.1)
+
+
+def test_a_backbone_is_told_by_its_card(tmp_path, inside, capsys):
+    """It has no config.json, as it lies in the layout of diffusers."""
+    (tmp_path / "card.json").write_text('{"parameters": 5, "steps": 3, "seconds": 1.5, "licence": "x"}')
+    bar = _bar("small")
+    bar(Progress(3, 3, 1, {"flow": 0.25}))
+    assert json.loads(_as_json(tmp_path, bar)) == {
+        "name": "small",
+        "kind": "backbone",
+        "folder": str(tmp_path),
+        "parameters": 5,
+        "steps": 3,
+        "seconds": 1.5,
+        "losses": {"flow": 0.25},
+    }
+    capsys.readouterr()
+    assert main(["train", "v2d-clap", "--set", "targets.model=x", "--dry-run", "--json"]) == 2
+    assert "leave --json out" in one_line(capsys.readouterr().err)
 
 
 def test_the_recipe_that_a_training_leaves_can_be_trained_again(inside, capsys):

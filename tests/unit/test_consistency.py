@@ -89,7 +89,7 @@ def test_a_training_goes_on_with_the_same_teacher_alone(root, teacher, tmp_path)
 
 def test_a_dry_run_asks_for_the_teacher_too(root, teacher, tmp_path, monkeypatch):
     monkeypatch.setenv("SOUNDSIGHT_DATA", str(root))
-    assert "steps of 16" in plan(recipe_for("aivae", consistency={"model": str(teacher)}))
+    assert "steps of 16" in plan(recipe_for("aivae", consistency={"model": str(teacher)})).text
     with pytest.raises(ModelError):
         plan(recipe_for("aivae", consistency={"model": str(tmp_path / "nowhere")}))
     with pytest.raises(RecipeError, match="makes no pictures"):

@@ -82,18 +82,36 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command(
-    epilog=examples("soundsight datasets prepare mnist", "soundsight datasets prepare fsdd --folder data/fsdd")
+    epilog=examples(
+        "soundsight datasets prepare mnist",
+        "soundsight datasets prepare fsdd --folder data/fsdd",
+        "soundsight datasets prepare esc50-cifar10 --json",
+    )
 )
-def prepare(name: Name, folder: Folder = None) -> None:
+def prepare(
+    name: Name,
+    folder: Folder = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON at the end: folder, licence, and whether it was downloaded.")
+    ] = False,
+) -> None:
     """Download a data set, check it, and say where it is.
 
     An interrupted download goes on where it stopped. Nothing is downloaded where the data set is there already.
     """
+    import json
+
+    told = []
     for member in _members(name, folder):
-        _prepare(member, folder)
+        told.append(_prepare(member, folder))
+        if not as_json:
+            typer.echo(told[-1]["folder"])
+    if as_json:
+        typer.echo(json.dumps(told if len(told) > 1 else told[0], indent=2, ensure_ascii=False))
 
 
-def _prepare(name: str, folder: Path | None) -> None:
+def _prepare(name: str, folder: Path | None) -> dict[str, Any]:
+    """See that a data set is there; what is worth telling of it."""
     from soundsight import registry
     from soundsight.datasets import download
     from soundsight.datasets.info import folder_of
@@ -103,16 +121,16 @@ def _prepare(name: str, folder: Path | None) -> None:
     target = folder or folder_of(name)
     if not info.files:
         raise DatasetError(f"{name} cannot be downloaded from here; see {info.homepage}, and put it in {target}")
+    told = {"name": name, "folder": str(target), "licence": info.licence, "attribution": info.attribution}
     if _state(module, target) == "yes":
         say(f"{name} is there already; 'soundsight datasets check {name}' looks at every item")
-        typer.echo(target)
-        return
+        return {**told, "downloaded": False}
     target.mkdir(parents=True, exist_ok=True)
     say(f"{info.title}, {info.licence}, {info.attribution} ({info.homepage})")
     with _Bar() as bar:
         download.fetch(info, target, bar)
     _refuse(module.check(target))
-    typer.echo(target)
+    return {**told, "downloaded": True}
 
 
 @app.command(

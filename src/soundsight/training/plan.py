@@ -6,6 +6,8 @@ import json
 import math
 import statistics
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -19,13 +21,56 @@ from soundsight.training.memory import keep_freed_memory
 from soundsight.training.system import build_system, check_calibration, check_phases
 from soundsight.training.teachers import teachers_of
 
-__all__ = ["plan"]
+__all__ = ["Plan", "plan"]
 
 _WARM_STEPS, _TIMED_STEPS = 2, 5
 
 
-def plan(recipe: Recipe) -> str:
-    """The resolved recipe as JSON, parameter counts, pairs, steps and estimated time, as text.
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a training would be.
+
+    Attributes:
+        recipe: Resolved.
+        parameters: Of each part of the system, and ``all``.
+        num_pairs: That train.
+        num_steps: Of all epochs.
+        step_s: Time of one, measured on this machine.
+    """
+
+    recipe: Recipe
+    parameters: dict[str, int]
+    num_pairs: int
+    num_steps: int
+    step_s: float
+
+    @property
+    def text(self) -> str:
+        """The recipe as JSON, and the rest in lines."""
+        parts = "".join(f"  {name:<24}{count:>12,}\n" for name, count in self.parameters.items())
+        train = self.recipe.train
+        return (
+            f"{json.dumps(self.recipe.model_dump(mode='json'), indent=2)}\n\n"
+            f"parameters\n{parts}\n"
+            f"pairs {self.num_pairs:,}, {self.num_steps:,} steps of {train.batch_size} in {train.epochs} epochs\n"
+            f"about {_duration(self.step_s * self.num_steps)} on this machine "
+            f"({self.step_s * 1000:.0f} ms a step, measured)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "parameters": self.parameters,
+            "pairs": self.num_pairs,
+            "steps": self.num_steps,
+            "step_s": round(self.step_s, 6),
+            "seconds": round(self.step_s * self.num_steps, 1),
+        }
+
+
+def plan(recipe: Recipe) -> Plan:
+    """The resolved recipe, parameter counts, pairs, steps and estimated time.
 
     The time is that of a few real steps on this machine, without the preparation of augmented copies.
 
@@ -65,13 +110,7 @@ def plan(recipe: Recipe) -> str:
     num_steps = recipe.train.epochs * math.ceil(len(data) / recipe.train.batch_size)
     counts = {name: count_parameters(child) for name, child in module.named_children()}
     counts["all"] = count_parameters(module)
-    parts = "".join(f"  {name:<24}{count:>12,}\n" for name, count in counts.items())
-    return (
-        f"{json.dumps(recipe.model_dump(mode='json'), indent=2)}\n\n"
-        f"parameters\n{parts}\n"
-        f"pairs {len(data):,}, {num_steps:,} steps of {recipe.train.batch_size} in {recipe.train.epochs} epochs\n"
-        f"about {_duration(step_s * num_steps)} on this machine ({step_s * 1000:.0f} ms a step, measured)"
-    )
+    return Plan(recipe, counts, len(data), num_steps, step_s)
 
 
 def _duration(seconds: float) -> str:
