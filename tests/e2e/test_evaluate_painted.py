@@ -115,6 +115,21 @@ def test_a_mistake_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_training_tells_what_of_its_prompts_is_not_read(
+    places: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Path(places["adapter"], "recipe.json")
+    long = "targets.template=an image of {label} " + "dog " * 75
+    for options in (["--dry-run"], ["--out", str(tmp_path / "out"), "--set", "train.epochs=1"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SOUNDSIGHT_DATA", places["root"])
+            assert main(["train", str(recipe), "--set", long, *options]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+        assert len(lines) == 1
+        assert lines[0].startswith("soundsight: warning: 6 of 6 prompts are too long; 'an image of chirping birds dog")
+        assert "is read by clip_l and clip_g (77 tokens) without 'dog" in lines[0]
+
+
 def test_a_model_that_paints_by_itself_takes_no_backbone(run: Run, places: dict[str, str]) -> None:
     code, _, err = run("digits", "--backbone", places["backbone"])
     assert (code, len(err)) == (2, 1)

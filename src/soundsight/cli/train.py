@@ -131,7 +131,7 @@ def _train_adapter(table: dict[str, Any], out: str, *, resume: bool, dry_run: bo
         return
     folder = Path(out or f"runs/{recipe.name}")
     with _bar(recipe.name) as bar:
-        train_adapter(recipe, folder, watch=bar)
+        train_adapter(recipe, folder, watch=bar, warn=_warn)
     typer.echo(_as_json(folder, bar) if as_json else f"{folder}: next, soundsight evaluate {folder}")
 
 
@@ -151,7 +151,7 @@ def _train_backbone(table: dict[str, Any], name: str, out: str, *, resume: bool,
     folder = Path(out or f"runs/{recipe.name}")
     with _bar(recipe.name) as bar:
         try:
-            made = train_backbone(recipe, folder, resume=resume, watch=bar)
+            made = train_backbone(recipe, folder, resume=resume, watch=bar, warn=_warn)
         except KeyboardInterrupt:
             say(f"interrupted; go on with: soundsight train {name} --out {folder} --resume (and the same --set)")
             raise
@@ -175,7 +175,7 @@ def _as_json(folder: Path, bar: _bar) -> str:
         model = read_folder(folder, verify=False)
         facts = {"name": model.name, "kind": model.kind, "system": model.system}, model.training
     numbers = {key: facts[1].get(key) for key in ("parameters", "steps", "seconds")}
-    return json.dumps({**facts[0], "folder": str(folder), **numbers, "losses": bar.losses}, ensure_ascii=False)
+    return json.dumps({**facts[0], "folder": str(folder), **numbers, "losses": bar.losses})
 
 
 class _bar:  # noqa: N801 - used as a function
