@@ -23,9 +23,7 @@ class Counters:
     def __init__(self) -> None:
         self._registry = own = CollectorRegistry()
         self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._requests = Counter(
-            "soundsight_requests", "Requests answered.", ["route", "status"], registry=own, namespace=""
-        )
+        self._requests = Counter("soundsight_requests", "Requests answered.", ["route", "status"], registry=own)
         self._seconds = Histogram(
             "soundsight_request_seconds",
             "From a request's head to its answer's end.",

@@ -12,14 +12,14 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from soundsight.pipeline import AudioToImage
+from soundsight.server.answers import line
 from soundsight.server.engine import late
-from soundsight.server.events import Events
 from soundsight.server.guard import address_of
-from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, RequestJob, line
+from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, RequestJob
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, Painting, parse
 from soundsight.server.problems import Problem
 from soundsight.server.serving import Serving
-from soundsight.server.uploads import Upload, read_form, read_sound
+from soundsight.server.uploads import read_form, read_sound
 
 __all__ = ["ROUTES"]
 
@@ -39,27 +39,14 @@ async def images(request: Request) -> Response:
     serving: Serving = request.app.state.serving
     with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_sound(request, serving.settings.max_upload_bytes, share)
-        return await _images(request, upload)
-
-
-async def _images(request: Request, upload: Upload) -> Response:
-    serving: Serving = request.app.state.serving
-    options = parse(ImageOptions, upload.options)
-    if options.num_images > serving.settings.max_images:
-        most = serving.settings.max_images
-        told = f"at most {most}"
-        errors = [{"field": "num_images", "detail": told}]
-        raise Problem(422, f"num_images: {told}", title="Unusable option", errors=errors)
-    pipe = serving.pipe(options.model, options.controls)
-    job = ImagesJob(
-        Events(serving.post),
-        serving.deadline,
-        serving.settings.max_duration_s,
-        pipe,
-        upload.sounds["file"],
-        options,
-    )
-    return await _answer(request, job, options.format, _origin(pipe, options))
+        options = parse(ImageOptions, upload.options)
+        if options.num_images > serving.settings.max_images:
+            told = f"at most {serving.settings.max_images}"
+            errors = [{"field": "num_images", "detail": told}]
+            raise Problem(422, f"num_images: {told}", title="Unusable option", errors=errors)
+        pipe = serving.pipe(options.model, options.controls)
+        job = ImagesJob(*serving.terms(), pipe, upload.sounds["file"], options)
+        return await _answer(request, job, options.format, _origin(pipe, options))
 
 
 async def morphs(request: Request) -> Response:
@@ -67,23 +54,10 @@ async def morphs(request: Request) -> Response:
     serving: Serving = request.app.state.serving
     with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_form(request, serving.settings.max_upload_bytes, share, ("first", "second"))
-        return await _morphs(request, upload)
-
-
-async def _morphs(request: Request, upload: Upload) -> Response:
-    serving: Serving = request.app.state.serving
-    options = parse(MorphOptions, upload.options)
-    pipe = serving.pipe(options.model, options.controls)
-    job = MorphJob(
-        Events(serving.post),
-        serving.deadline,
-        serving.settings.max_duration_s,
-        pipe,
-        upload.sounds["first"],
-        upload.sounds["second"],
-        options,
-    )
-    return await _answer(request, job, options.format, _origin(pipe, options))
+        options = parse(MorphOptions, upload.options)
+        pipe = serving.pipe(options.model, options.controls)
+        job = MorphJob(*serving.terms(), pipe, upload.sounds["first"], upload.sounds["second"], options)
+        return await _answer(request, job, options.format, _origin(pipe, options))
 
 
 async def embeddings(request: Request) -> Response:
@@ -92,13 +66,7 @@ async def embeddings(request: Request) -> Response:
     with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_sound(request, serving.settings.max_upload_bytes, share)
         parse(EmbeddingOptions, upload.options)
-        job = EmbeddingJob(
-            Events(serving.post),
-            serving.deadline,
-            serving.settings.max_duration_s,
-            serving.alignment,
-            upload.sounds["file"],
-        )
+        job = EmbeddingJob(*serving.terms(), serving.alignment, upload.sounds["file"])
         return await _answer(request, job, "json", {})
 
 

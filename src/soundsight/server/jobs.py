@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
-import zipfile
-from base64 import b64encode
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,21 +18,21 @@ from soundsight.controls import Controls, inputs_of
 from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 from soundsight.result import Heard
+from soundsight.server.answers import end_line, line, picture_facts, sound_facts, whole_number, zipped
 from soundsight.server.engine import Row
 from soundsight.server.events import Events
 from soundsight.server.options import MAX_IMAGES, ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
 
-__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "RequestJob", "line"]
+__all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "RequestJob"]
 
 Float32 = NDArray[np.float32]
 UInt8 = NDArray[np.uint8]
 
-MAX_PIXELS = 1 << 24
+_MAX_PIXELS = 1 << 24
 """Of all pictures of a request: one of 4096 by 4096, or 64 of 512 by 512."""
 _MAX_SAMPLES_PER_S = 8 * 48_000
 """In all channels of a sound together: eight at 48 kHz, two at 192 kHz."""
-_NUM_PEAKS = 200
 _FILM_PER_S = 12.0
 
 
@@ -56,8 +53,8 @@ class RequestJob:
     began: float = field(default_factory=time.monotonic, init=False)
 
     def begin(self) -> list[Row]:
-        """Do all of it; for jobs whose pictures are painted one after the other."""
-        return []
+        """Hear, and say what is to be painted."""
+        raise NotImplementedError
 
     def take(self, row: Row, image_CHW: Float32) -> None:
         """Nothing was asked to be painted."""
@@ -146,7 +143,7 @@ class ImagesJob(PictureJob):
         """Tell what was heard, as it is heard or with the pictures."""
         if self.options.format not in ("json", "ndjson"):
             return
-        facts = {"part": part, "num_parts": len(self.clips), **_sound_facts(clip, features_FN, heard)}
+        facts = {"part": part, "num_parts": len(self.clips), **sound_facts(clip, features_FN, heard)}
         if self.options.format == "json":
             self.sounds.append(facts)
         else:
@@ -160,18 +157,18 @@ class ImagesJob(PictureJob):
             self.images.append((part, index, image_HWC))
 
     def _facts(self, part: int, index: int, image_HWC: UInt8) -> dict[str, Any]:
-        return _picture_facts(part, index, image_HWC, self.metadata(part, index))
+        return picture_facts(part, index, image_HWC, self.metadata(part, index))
 
     def finish(self) -> None:
         """The end of the lines, or the whole answer."""
         self.images.sort(key=lambda image: image[:2])
         num = len(self.clips) * self.options.num_images
         if self.options.format == "ndjson":
-            self.events.say(_end_line(num, self.began))
+            self.events.say(end_line(num, self.began))
         elif self.options.format == "json":
             whole = {
                 "model": self.pipe.folder.name,
-                "seed": _whole_number(self.options.seed),
+                "seed": whole_number(self.options.seed),
                 "sounds": self.sounds,
                 "images": [self._facts(*image) for image in self.images],
             }
@@ -180,7 +177,7 @@ class ImagesJob(PictureJob):
             names = [f"picture_{i}.png" for i in range(num)]
             if len(self.clips) > 1:
                 names = [f"picture-{part + 1}_{index}.png" for part, index, _ in self.images]
-            self.events.say(_zip(names, [self._encoded(*image) for image in self.images]))
+            self.events.say(zipped(names, [self._encoded(*image) for image in self.images]))
         else:
             self.events.say(self._sheet())
         super().finish()
@@ -230,7 +227,7 @@ class MorphJob(RequestJob):
         """Send a frame, or keep it for the whole."""
         image_HWC = _at_size(image_CHW, self.options.size)
         if self.options.format == "ndjson":
-            facts = _picture_facts(0, row.index, image_HWC, self._origin(row.index))
+            facts = picture_facts(0, row.index, image_HWC, self._origin(row.index))
             place = round(row.index / (self.options.num_frames - 1), 6)
             self.events.say(line({"type": "image", **facts, "place": place}))
         else:
@@ -242,9 +239,9 @@ class MorphJob(RequestJob):
             self.events.say(film.encode_gif(np.stack(self.frames), _FILM_PER_S, self._origin()))
         elif self.options.format == "zip":
             files = [picture.encode(image_HWC, "png", self._origin(i)) for i, image_HWC in enumerate(self.frames)]
-            self.events.say(_zip([f"frame_{i:02}.png" for i in range(len(files))], files))
+            self.events.say(zipped([f"frame_{i:02}.png" for i in range(len(files))], files))
         else:
-            self.events.say(_end_line(self.options.num_frames, self.began))
+            self.events.say(end_line(self.options.num_frames, self.began))
         super().finish()
 
     def _origin(self, index: int | None = None) -> dict[str, str | int]:
@@ -272,7 +269,7 @@ def _check_pixels(pipe: AudioToImage, num_images: int, size: int | None) -> None
     shape = pipe.folder.image
     longest = max(shape.height, shape.width)
     pixels = shape.height * shape.width * ((size or longest) / longest) ** 2
-    if num_images * pixels > MAX_PIXELS:
+    if num_images * pixels > _MAX_PIXELS:
         raise Problem(
             422,
             f"{num_images} pictures of {size or longest} pixels are too many at once; ask for fewer or smaller ones",
@@ -287,60 +284,3 @@ def _at_size(image_CHW: Float32, size: int | None) -> UInt8:
 def _key(controls: Mapping[str, float]) -> Hashable:
     """What rows must have in common to be painted in one call; the variation is in their noise."""
     return tuple((name, controls.get(name)) for name in ("guidance", "steps"))
-
-
-def _sound_facts(clip: Clip, features_FN: Float32, heard: Heard | None) -> dict[str, Any]:
-    """A part as a page shows it: the sound's outline and what the network sees."""
-    edges = np.linspace(0, len(clip.samples), min(_NUM_PEAKS, len(clip.samples)) + 1).astype(np.intp)[:-1]
-    peaks = np.maximum.reduceat(np.abs(clip.samples), edges)
-    grey_HWC = picture.to_uint8(_unit(features_FN)[None, ::-1])
-    return {
-        "duration_s": round(clip.duration_s, 4),
-        "peaks": [round(peak, 3) for peak in (peaks / max(float(peaks.max()), 1e-9)).tolist()],
-        "features": {
-            "bins": features_FN.shape[0],
-            "frames": features_FN.shape[1],
-            "png": b64encode(picture.encode(grey_HWC, "png", {})).decode(),
-        },
-        "heard": None if heard is None else heard.to_json(),
-    }
-
-
-def _unit(features_FN: Float32) -> Float32:
-    """Features in [0, 1], whatever their front end's range."""
-    low, high = float(features_FN.min()), float(features_FN.max())
-    if low >= 0 and high <= 1:
-        return features_FN
-    return ((features_FN - low) / max(high - low, 1e-9)).astype(np.float32)
-
-
-def _picture_facts(part: int, index: int, image_HWC: UInt8, origin: Mapping[str, str | int]) -> dict[str, Any]:
-    return {
-        "part": part,
-        "index": index,
-        "width": image_HWC.shape[1],
-        "height": image_HWC.shape[0],
-        "png": b64encode(picture.encode(image_HWC, "png", origin)).decode(),
-    }
-
-
-def _whole_number(number: int) -> int | str:
-    """As a number where every reader of JSON can hold it, else as text."""
-    return number if number <= 2**53 else str(number)
-
-
-def line(values: Mapping[str, Any]) -> bytes:
-    """A line of JSON."""
-    return json.dumps(values).encode() + b"\n"
-
-
-def _end_line(num_images: int, began: float) -> bytes:
-    return line({"type": "end", "num_images": num_images, "seconds": round(time.monotonic() - began, 4)})
-
-
-def _zip(names: list[str], files: list[bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:  # stored: PNG does not shrink
-        for name, content in zip(names, files, strict=True):
-            archive.writestr(zipfile.ZipInfo(name), content)
-    return buffer.getvalue()

@@ -20,7 +20,6 @@ from soundsight.audio import Clip
 from soundsight.audio.clip import MAX_RATE_HZ
 from soundsight.hearing import Hearing
 from soundsight.result import Heard
-from soundsight.server.events import Events
 from soundsight.server.guard import is_token
 from soundsight.server.jobs import PictureJob
 from soundsight.server.options import ImageOptions, Painting
@@ -229,9 +228,7 @@ class _Session:
 
     def _paint(self, speech: Speech, *, is_final: bool) -> None:
         job = _WordJob(
-            Events(self._serving.post),
-            self._serving.deadline,
-            self._serving.settings.max_duration_s,
+            *self._serving.terms(),
             self._pipe,
             b"",
             self._options,

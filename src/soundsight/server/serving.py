@@ -20,7 +20,7 @@ from soundsight.folder import pretrained_names, read_folder, resolve
 from soundsight.pipeline import AudioToImage
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
-from soundsight.server.events import Post
+from soundsight.server.events import Events, Post
 from soundsight.server.problems import Problem, problem_of
 from soundsight.server.settings import Settings
 from soundsight.server.uploads import Budget
@@ -98,10 +98,9 @@ class Serving:
                 raise problem_of(error) from error
         return pipe
 
-    @property
-    def deadline(self) -> float:
-        """When a request that comes now must be answered, of ``time.monotonic``."""
-        return time.monotonic() + self.settings.deadline_s
+    def terms(self) -> tuple[Events, float, float]:
+        """What every job of a request that comes now is given; called in the event loop that it answers in."""
+        return Events(self.post), time.monotonic() + self.settings.deadline_s, self.settings.max_duration_s
 
     def describe(self) -> list[dict[str, Any]]:
         """The models as ``GET /v1/models`` tells of them."""

@@ -44,7 +44,7 @@ class Settings:
     token: str | None = None
     origins: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
-    max_upload_bytes: int = 16 << 20
+    max_upload_bytes: int = 16_000_000
     max_duration_s: float = 60.0
     max_images: int = 64
     queue_size: int = 128

@@ -5,13 +5,6 @@ const LONGEST_S = 20;
 const BLOCK_S = 0.02;
 const START_MS = 8000;
 
-export class MicrophoneError extends Error {
-  constructor(message) {
-    super(message);
-    this.name = "MicrophoneError";
-  }
-}
-
 function explain(error) {
   if (!window.isSecureContext || !navigator.mediaDevices?.getUserMedia) {
     return "A browser lends its microphone only to pages from https or from this computer itself (127.0.0.1). You can still choose files.";
@@ -31,7 +24,7 @@ function explain(error) {
 /**
  * Opens the microphone and calls `onBlock(samples, rateHz)` for each block of `blockS` seconds.
  * @returns {Promise<{rateHz: number, close: () => void}>}
- * @throws {MicrophoneError}
+ * @throws {Error} In words for whoever wants to speak.
  */
 export async function openMicrophone(onBlock, blockS = BLOCK_S) {
   let stream, context;
@@ -60,7 +53,7 @@ export async function openMicrophone(onBlock, blockS = BLOCK_S) {
     return { rateHz: context.sampleRate, close: () => { isOpen = false; close(); } };
   } catch (error) {
     close();
-    throw new MicrophoneError(explain(error));
+    throw new Error(explain(error));
   }
 }
 
@@ -90,7 +83,7 @@ export function toInt16(samples) {
 }
 
 /** Blocks of samples as a WAV file, 16 bit, mono; it is little-endian, as all machines with a browser are. */
-export function encodeWav(blocks, rateHz) {
+function encodeWav(blocks, rateHz) {
   const numBytes = 2 * blocks.reduce((sum, block) => sum + block.length, 0);
   const header = new Uint32Array([
     0x46464952, 36 + numBytes, 0x45564157, // RIFF, WAVE

@@ -1,4 +1,5 @@
 // Drawings on canvases: a sound as one line of a pen, and what the model sees in the colours of the page.
+import { pngUrl } from "./api.js";
 
 const CHALK = "#f4f3ee";
 const ACCENT = "#ff5a36";
@@ -61,7 +62,7 @@ function colour(value, channel) {
 /** Paints the grey picture of the features in the palette and says in words what is on it. */
 export async function paintFeatures(canvas, { bins, frames, png }) {
   const image = new Image();
-  image.src = `data:image/png;base64,${png}`;
+  image.src = pngUrl(png);
   await image.decode();
   const [width, height] = [image.naturalWidth, image.naturalHeight];
   canvas.width = width;
