@@ -83,13 +83,23 @@ class Alignment(Hearing):
         """
         if isinstance(images, str | Path):
             raise ImageError(f"pictures come in a list; got {images!r}")
-        shape = self.folder.image
         sound_1D = self.embed_sounds(self.extract(self.hear(sound)))
-        read = [photo.read(path, (shape.channels, shape.height, shape.width)) for path in images]
+        read = [self.see(path) for path in images]
         if not read:
             return np.zeros(0, np.float32)
         fits_N: Float32 = (self.embed_images(np.stack(read)) @ sound_1D[0]).clip(-1, 1)
         return fits_N
+
+    def see(self, path: str | Path) -> Float32:
+        """A picture from a file as the model wants it, (C, H, W) in [0, 1]: the middle of a scene, or all of a digit.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        shape = self.folder.image
+        if self.folder.labels is None and shape.channels == 3:  # of pairs, whose pictures were cut so
+            return photo.read_square(path, shape.height).astype(np.float32) / np.float32(255)
+        return photo.read(path, (shape.channels, shape.height, shape.width))
 
     def embed_sounds(self, features_BFN: Float32) -> Float32:
         """Places of sounds: (B, D) float32 of length 1 from features (B, F, N)."""

@@ -16,7 +16,7 @@ from soundsight.cli import main
 from soundsight.datasets import fsdd
 from soundsight.errors import ImageError, ModelError
 from soundsight.export.convert import to_onnx
-from soundsight.folder import write_folder
+from soundsight.folder import ImageShape, write_folder
 from soundsight.losses.contrastive import info_nce
 from soundsight.models import alignment
 
@@ -59,6 +59,41 @@ def test_embeddings_have_length_one_and_batches_of_their_own(network):
     assert (sound_BD.shape, image_ND.shape) == ((3, 8), (5, 8))
     for embedding in (sound_BD, image_ND):
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(len(embedding)))
+
+
+SCENES = {"image_channels": 3, "image_size": 64, "bins": 13, "frames": 8}
+
+
+@pytest.mark.parametrize("size", [16, 28, 32, 64, 128, 256])
+def test_it_sees_pictures_of_many_sizes_and_hears_other_features(size):
+    made = system(**(SCENES | {"image_size": size})).eval()
+    assert (made.features_shape, made.image_shape) == ((13, 8), (3, size, size))
+    batch = {"features": 100 * torch.randn(4, 13, 8), "image": torch.rand(4, *made.image_shape)}
+    sound, image = made(batch["features"], batch["image"])
+    torch.testing.assert_close(sound.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(4))
+    # Where all are of one label, each pair is alone: otherwise everything would belong together.
+    alone = alignment.System(made.config, num_labels=1).eval()
+    alone.load_state_dict(made.state_dict())
+    loss = alone.losses("alignment", batch | {"label": torch.zeros(4, dtype=torch.int64)}, 0)
+    torch.testing.assert_close(loss["consistency"], info_nce(sound, image, 0.1))
+
+
+def test_pictures_of_scenes_are_cut_to_their_middle_and_digits_are_not(folder, tmp_path):
+    wide = np.zeros((8, 24, 3), np.uint8)
+    wide[:, 8:16] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    examples = {"features": np.zeros((2, 13, 8), np.float32), "image": np.zeros((2, 3, 64, 64), np.float32)}
+    shape = ImageShape(3, 64, 64)
+    described = describe(
+        tmp_path / "scenes", system="alignment", latent_size=0, kind="alignment", labels=None, image=shape,
+        features={"name": "mfcc"},
+    )  # fmt: skip
+    contents = to_onnx(system(**SCENES).eval(), examples)
+    space = Alignment.from_pretrained(write_folder(described, {"model.onnx": contents}).path)
+    assert (space.see(tmp_path / "wide.png") == 1).all()
+    assert space.see(tmp_path / "wide.png").shape == (3, 64, 64)
+    assert Alignment.from_pretrained(folder).see(tmp_path / "wide.png").min() == 0
 
 
 @pytest.mark.parametrize("by_label", [True, False])

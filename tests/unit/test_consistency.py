@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from soundsight.errors import ModelError, RecipeError
+from soundsight.folder import read_folder
 from soundsight.training.consistency import Consistency
 from soundsight.training.plan import plan
 from soundsight.training.trainer import train
@@ -50,7 +51,7 @@ def test_its_value_is_that_of_the_alignment_times_the_weight(teacher):
     from soundsight.training.weights import load_system
 
     folder, module = load_system(teacher)
-    loss = Consistency(_config(teacher, 0.25), folder.features, torch.device("cpu"))
+    loss = Consistency(_config(teacher, 0.25), folder.features, (1, 28, 28), torch.device("cpu"))
     batch = {
         "features": torch.rand(4, 48, 48),
         "made": torch.rand(4, 1, 28, 28, requires_grad=True),
@@ -70,6 +71,9 @@ def test_what_cannot_be_taught_is_refused(root, teacher, tmp_path):
         train(recipe_for("archetype", **taught), tmp_path / "archetype", root=root)
     with pytest.raises(RecipeError, match="the recipe with"):
         train(recipe_for("aivae", features={"name": "logmel", "top_db": 40.0}, **taught), tmp_path / "deaf", root=root)
+    folder = read_folder(teacher)
+    with pytest.raises(RecipeError, match=r"sees \(1, 28, 28\), this makes \(3, 64, 64\)"):
+        Consistency(_config(teacher), folder.features, (3, 64, 64), torch.device("cpu"))
 
 
 def test_a_training_goes_on_with_the_same_teacher_alone(root, teacher, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -251,8 +250,8 @@ def test_a_network_of_other_pictures_is_refused(folder, data_root, tmp_path):
         baselines(str(folder), image_size=SIDE, judge=write_judge(tmp_path / "grey", (1, SIDE, SIDE)))
     with pytest.raises(UnknownNameError, match="no judge 'nobody'"):
         baselines(str(folder), image_size=SIDE, judge="nobody")
-    with pytest.raises(ModelError, match="knows pictures of another shape"):
-        baselines(str(folder), image_size=2 * SIDE, alignment=write_alignment(tmp_path / "space"))
+    with pytest.raises(ModelError, match=rf"sees pictures of \(3, {SIDE}, {SIDE}\), these are \(3, 24, 24\)"):
+        baselines(str(folder), image_size=24, alignment=write_alignment(tmp_path / "space"))
     with pytest.raises(DatasetError, match="pictures and no sounds"):
         baselines("beach_frames", image_size=SIDE, alignment=tmp_path / "space", data=data_root)
 
@@ -295,14 +294,10 @@ def test_pairs_are_found_both_ways():
         angles = np.deg2rad(np.asarray(degrees, np.float64))
         return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
-    space = SimpleNamespace(
-        embed_images=lambda images: places(255 * images[:, 0, 0, 0]), folder=SimpleNamespace(name="toy")
-    )
-
     def at(*degrees: int) -> np.ndarray:
         return np.stack([np.full((3, 4, 4), angle, np.uint8) for angle in degrees])
 
-    comparison = by_alignment(space, places([0, 40, 90]), at(0, 40, 90))
+    comparison = by_alignment("toy", places([0, 40, 90]), lambda images: places(images[:, 0, 0, 0]), at(0, 40, 90))
     # The second sound is nearest to the third picture, the third to the second; the third picture to the second sound.
     found = comparison.compute(at(10, 45, 42))
     assert found["alignment"] == pytest.approx(np.cos(np.deg2rad([10, 5, 48])).mean(), abs=1e-6)
@@ -329,8 +324,9 @@ def test_the_command_line_names_both_networks(folder, tmp_path, capsys, monkeypa
     scores = json.loads(capsys.readouterr().out)["scores"]
     assert {"sliced_wasserstein", "frechet", "kernel"} <= set(scores)
     assert "alignment" not in scores
-    assert main(["evaluate", str(folder), "--alignment", str(write_alignment(tmp_path / "space"))]) == 2
-    assert "knows pictures of another shape than (3, 256, 256)" in capsys.readouterr().err
+    space = str(write_alignment(tmp_path / "space"))
+    assert main(["evaluate", str(folder), "--alignment", space, "--size", "24"]) == 2
+    assert "these are (3, 24, 24)" in capsys.readouterr().err
 
 
 def test_pairs_are_compared_at_the_size_that_is_asked_for(folder, model, tmp_path, capsys, monkeypatch):

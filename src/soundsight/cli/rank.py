@@ -37,7 +37,6 @@ def rank(
 
     Exit code: 0, or 1 if some pictures could not be read, 2 if none could or something else is wrong.
     """
-    from soundsight import photo
     from soundsight.alignment import Alignment
 
     if sound == "-" and sys.stdin.isatty():
@@ -48,11 +47,10 @@ def rank(
     if len(clips) > 1:
         raise SoundsightError(f"{sound}: {len(clips)} utterances in it, and one is wanted; cut it first")
     sound_1D = alignment.embed_sounds(alignment.extract(clips))
-    shape = alignment.folder.image
     scores, errors = [], []
     for path in images:
         try:
-            pixels_CHW = photo.read(path, (shape.channels, shape.height, shape.width))
+            pixels_CHW = alignment.see(path)
         except ImageError as error:
             errors.append(str(error))
             continue

@@ -1,4 +1,4 @@
-"""An alignment's own test: does a sound find the pictures of its label, and a picture its sounds?"""
+"""An alignment's own test: does a sound find its picture, or those of its label, and a picture its sound?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 
 from soundsight.alignment import Alignment
+from soundsight.config import Recipe
+from soundsight.datasets.pair_splits import leak
+from soundsight.datasets.sketch import sketch
 from soundsight.errors import DatasetError
-from soundsight.evaluation.protocol import load_images, load_sounds, recipe_of
+from soundsight.evaluation.baselines import nearest
+from soundsight.evaluation.likeness import features_of
+from soundsight.evaluation.protocol import data_of_pairs, load_images, load_pairs, load_sounds, recipe_of
 from soundsight.evaluation.report import Baseline, Score
 from soundsight.evaluation.scores import by_label, by_speaker
 from soundsight.folder import ModelFolder
@@ -24,10 +29,14 @@ _KS = (1, 5, 10)
 def evaluate_alignment(model: ModelFolder, split: str | None, root: Path) -> dict[str, Any]:
     """The parts of a report that are found by comparing all test recordings with all real test images.
 
+    Of pairs, each sound has one picture that is its own.
+
     Raises:
         DatasetError, ModelError, UnknownNameError: As for a generator.
     """
     space, recipe = Alignment(model), recipe_of(model)
+    if recipe.data.pairs is not None:
+        return _of_pairs(space, recipe, split, root)
     images, sounds = load_images(recipe, root), load_sounds(model, recipe, split, root)
     if len(images.info.classes) != len(sounds.info.classes):
         raise DatasetError(f"{sounds.info.name} and {images.info.name} have other labels: nothing belongs together")
@@ -78,4 +87,61 @@ def evaluate_alignment(model: ModelFolder, split: str | None, root: Path) -> dic
         "samples": (),
         "data": (sounds.data, images.data),
         "judge": {"name": model.name, **model.weights},
+    }
+
+
+def _of_pairs(space: Alignment, recipe: Recipe, split: str | None, root: Path) -> dict[str, Any]:
+    """Whether the sounds and pictures of test pairs find each other, beside what needs no space for it.
+
+    The picture of the nearest training sound finds what is like it pixel by pixel; a space that knows no more than
+    which training pair a test pair is near to is not better.
+    """
+    model = space.folder
+    pairs, own, used = load_pairs(model, recipe, split, root)
+    if len(used.test) < 2:
+        raise DatasetError(f"split '{used.name}' tests one pair, which finds itself; use another")
+    train, test = (pairs.load_images(rows, model.image.height) for rows in (used.train, used.test))
+    if recipe.data.target == "sketch":
+        train, test = sketch(train), sketch(test)
+    features = {part: features_of(space, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
+    near_TT = cosines(
+        space.embed_sounds(features["test"]), space.embed_images(test.astype(np.float32) / np.float32(255))
+    )
+    together_TT = np.eye(len(near_TT), dtype=bool)
+    remembered = train[nearest(features["test"], features["train"])]
+    like_TT = -np.stack([np.square(test / 255 - image / 255).mean(axis=(1, 2, 3)) for image in remembered])
+    other = Baseline("other moments", float(near_TT[~together_TT].mean()))
+    scores = [Score("match", "Cosine of what belongs together", float(near_TT.diagonal().mean()), None, (other,))]
+    by_chance = chance(together_TT, _KS)
+    for way, near, like in (
+        ("sound to picture", near_TT, like_TT),
+        ("picture to sound", near_TT.T, like_TT.T),
+    ):
+        found, without = recall_at(near, together_TT, _KS), recall_at(like, together_TT, _KS)
+        scores += [
+            Score(
+                f"{way.replace(' ', '_')}_accuracy_at_{k}",
+                f"{way.capitalize()}, R@{k}",
+                found[k],
+                None,
+                (Baseline("chance", by_chance[k]), Baseline("frame of the nearest training sound", without[k])),
+            )
+            for k in _KS
+        ]
+    leaks = leak(pairs, used)
+    return {
+        "kind": "alignment",
+        "split": used.name,
+        "num_pictures": len(test),
+        "num_recordings": len(test),
+        "num_heard": len(np.intersect1d(used.test, own.train)),
+        "labels": (),
+        "scores": tuple(scores),
+        "confusion_LL": np.zeros((0, 0), np.int64),
+        "by_label": (),
+        "by_speaker": (),
+        "samples": (),
+        "data": (data_of_pairs(recipe.data, train, test),),
+        "judge": {"name": model.name, **model.weights},
+        "more_notes": () if leaks is None else (f"Split '{used.name}': {leaks.text}.",),
     }

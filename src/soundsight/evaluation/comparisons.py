@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.alignment import Alignment
-from soundsight.errors import DatasetError, ModelError
-from soundsight.evaluation.networks import Viewer, load_alignment, load_viewer
+from soundsight.errors import DatasetError
+from soundsight.evaluation.networks import Viewer, load_space, load_viewer
 from soundsight.evaluation.report import Baseline
 from soundsight.folder import ModelFolder
 from soundsight.hearing import Hearing
@@ -24,6 +23,8 @@ from soundsight.metrics.retrieval import chance, recall_at
 from soundsight.metrics.sliced_wasserstein import Reference
 
 __all__ = [
+    "CHANCE",
+    "REAL_FRAMES",
     "SET_SIZE",
     "Comparison",
     "Measure",
@@ -43,7 +44,9 @@ Float64 = NDArray[np.float64]
 
 SET_SIZE = 1000
 """Most pictures that are compared as a set, evenly over all test pairs: their patches take 400 MB."""
-_FLOOR, _CEILING = "real training frames", "real frames"
+REAL_FRAMES, CHANCE = "real frames", "chance"
+"""Baselines of what is found in a space of sounds and pictures."""
+_FLOOR = "real training frames"
 _BATCH = 16
 _KS = (1, 5, 10)
 
@@ -79,7 +82,7 @@ class Networks:
 
     Attributes:
         judge: A classifier of such pictures; they may be a whole number of times as large as those that it reads.
-        alignment: A space of such pictures and their sounds.
+        alignment: A space of such pictures and their sounds; the same holds for it.
     """
 
     judge: str | Path | None = None
@@ -113,10 +116,8 @@ def comparisons_of(
         found.append(by_judge(judge.name, view, train, test))
         folders.append(judge)
     if networks.alignment is not None:
-        space = load_alignment(networks.alignment, shape)
-        if space is None:
-            raise ModelError(f"the alignment '{networks.alignment}' knows pictures of another shape than {shape}")
-        found.append(by_alignment(space, space.embed_sounds(listen(space)), test))
+        space, view = load_space(networks.alignment, shape)
+        found.append(by_alignment(space.folder.name, space.embed_sounds(listen(space)), view, test))
         folders.append(space.folder)
     return found, folders
 
@@ -223,33 +224,34 @@ def by_judge(name: str, view: Viewer, train: UInt8, test: UInt8) -> Comparison:
     return _of_sets(measures, compute, train, rows)
 
 
-def by_alignment(space: Alignment, sound_TD: Float32, test: UInt8) -> Comparison:
+def by_alignment(name: str, sound_TD: Float32, view: Viewer, test: UInt8) -> Comparison:
     """Pictures and sounds, in a space that they share: is a picture near its sound, and nearer than the others are?
 
     Args:
-        space: The alignment.
+        name: Of the alignment.
         sound_TD: Places of the test sounds.
+        view: Places of pictures, all of length 1.
         test: Real test pictures (T, C, S, S): what they reach is the ceiling.
     """
     together_TT = np.eye(len(sound_TD), dtype=bool)
 
     def compute(images: UInt8) -> dict[str, float]:
         # Of length 1, so that products are cosines.
-        near_TT = sound_TD @ space.embed_images(images.astype(np.float32) / np.float32(255)).T
+        near_TT = sound_TD @ view(images).T
         found = {"alignment": float(near_TT.diagonal().mean())}
         for way, near in (("sound_to_picture", near_TT), ("picture_to_sound", near_TT.T)):
             found |= {f"{way}_accuracy_at_{k}": share for k, share in recall_at(near, together_TT, _KS).items()}
         return found
 
-    measures = [Measure("alignment", f"Cosine of sound and picture in {space.folder.name}")]
+    measures = [Measure("alignment", f"Cosine of sound and picture in {name}")]
     beside: dict[str, tuple[Baseline, ...]] = {
-        name: (Baseline(_CEILING, value, ceiling=True),) for name, value in compute(test).items()
+        name: (Baseline(REAL_FRAMES, value, ceiling=True),) for name, value in compute(test).items()
     }
     for way in ("sound to picture", "picture to sound"):
         for k, share in chance(together_TT, _KS).items():
             name = f"{way.replace(' ', '_')}_accuracy_at_{k}"
             measures.append(Measure(name, f"{way.capitalize()}, R@{k}", table="set"))
-            beside[name] = (Baseline("chance", share), *beside[name])
+            beside[name] = (Baseline(CHANCE, share), *beside[name])
     return Comparison(tuple(measures), compute, beside)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,24 +13,23 @@ from numpy.typing import NDArray
 
 from soundsight import noise
 from soundsight.config import DataConfig
-from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs
-from soundsight.datasets.selection import infos_of, pairs_of
+from soundsight.datasets.selection import pairs_of
 from soundsight.datasets.sketch import sketch
 from soundsight.datasets.splits import Split
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.baselines import mean_image, nearest
-from soundsight.evaluation.comparisons import Comparison, Networks, comparisons_of
+from soundsight.evaluation.comparisons import CHANCE, REAL_FRAMES, Comparison, Networks, comparisons_of
 from soundsight.evaluation.networks import draw_pictures
-from soundsight.evaluation.protocol import Data, recipe_of
+from soundsight.evaluation.protocol import data_of_pairs, load_pairs, recipe_of
 from soundsight.evaluation.published import published
 from soundsight.evaluation.report import Baseline, Sample, Score
 from soundsight.folder import ModelFolder
 from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 
-__all__ = ["evaluate_frames", "evaluate_pairs"]
+__all__ = ["evaluate_frames", "evaluate_pairs", "features_of"]
 
 UInt8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
@@ -88,19 +86,11 @@ def evaluate_pairs(
         UnknownNameError: There is no such judge, alignment, split or clip.
     """
     recipe = recipe_of(model)
-    pairs = pairs_of(recipe.data, root)
-    own = split_pairs(pairs, recipe.data.split, seed=recipe.train.seed)
-    for part, rows in (("train", own.train), ("test", own.test)):
-        expected = model.training.get(f"{part}_pairs")
-        if expected is not None and expected != len(rows):
-            raise DatasetError(
-                f"{model.path} was trained on other data: it had {expected} {part} pairs, here there are {len(rows)}"
-            )
-    used = own if split is None else split_pairs(pairs, split, seed=recipe.train.seed)
+    pairs, own, used = load_pairs(model, recipe, split, root)
     test = _load(pairs, used, model.image.height, recipe.data)
     # Before the long part: a network that does not fit shows at once.
     comparisons, folders = _compared(test, networks, seed)
-    features = {part: _features(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
+    features = {part: features_of(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
     made = _made(pipe, features["test"], seed, watch)
     sound_T = nearest(features["test"], features["train"])
     scores = _scores(test, comparisons, seed, made, sound_T, (model.system, model.model, recipe.data.pairs))
@@ -146,12 +136,22 @@ def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:
 
 def _compared(test: _Test, networks: Networks, seed: int) -> tuple[list[Comparison], list[ModelFolder]]:
     return comparisons_of(
-        test.train, test.test, lambda hearing: _features(hearing, test.pairs, test.split.test), networks, seed
+        test.train, test.test, lambda hearing: features_of(hearing, test.pairs, test.split.test), networks, seed
     )
 
 
-def _features(hearing: Hearing, pairs: PairSet, rows: Int64) -> Float32:
+def features_of(hearing: Hearing, pairs: PairSet, rows: Int64) -> Float32:
+    """Features (B, F, N) of some pairs: of their sounds, or as the publisher computed them.
+
+    Raises:
+        DatasetError: A sound cannot be used; or there are coefficients alone, and they are not what is heard.
+    """
     if pairs.features_PFN is not None:
+        heard = (hearing.folder.features or {}).get("name")
+        if heard != "mfcc":
+            raise DatasetError(
+                f"these pairs come as coefficients (mfcc), without sounds, and '{hearing.folder.name}' hears {heard}"
+            )
         return pairs.features_PFN[rows]
     return hearing.extract(pairs.load_sounds(rows, hearing.sample_rate_hz, hearing.prepare))
 
@@ -226,7 +226,6 @@ def _measured(comparisons: list[Comparison], images: UInt8) -> dict[str, float]:
 def _described(
     test: _Test, data: DataConfig, scores: tuple[Score, ...], folders: list[ModelFolder], *, taught: bool = False
 ) -> dict[str, Any]:
-    infos = infos_of(data)
     return {
         "kind": "generator",
         "split": test.split.name,
@@ -239,8 +238,8 @@ def _described(
         "by_speaker": (),
         "judge": {},
         **{folder.kind: {"name": folder.name, **folder.weights} for folder in folders},
-        "data": (_data(infos[0] if infos else None, data, test),),
-        "more_notes": (*_notes(test, scores), *_notes_of_alignment(test, data, folders, taught)),
+        "data": (data_of_pairs(data, test.train, test.test),),
+        "more_notes": (*_notes(test, scores), *_notes_of_alignment(test, data, scores, folders, taught)),
     }
 
 
@@ -258,9 +257,17 @@ def _notes(test: _Test, scores: tuple[Score, ...]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _notes_of_alignment(test: _Test, data: DataConfig, folders: list[ModelFolder], taught: bool) -> Iterator[str]:
-    """Whether it knows the test pairs from its own training, and whether the model learned from one."""
+def _notes_of_alignment(
+    test: _Test, data: DataConfig, scores: tuple[Score, ...], folders: list[ModelFolder], taught: bool
+) -> Iterator[str]:
+    """Whether it knows real frames, or the test pairs from its own training, and whether the model learned from one."""
     for space in (folder for folder in folders if folder.kind == "alignment"):
+        found = [{b.name: b.value for b in score.baselines} for score in scores if "_accuracy_at_" in score.name]
+        if all(values[REAL_FRAMES] <= values[CHANCE] for values in found):
+            yield (
+                f"In '{space.name}' real frames and their own sounds find each other no better than by chance: its "
+                "scores say nothing here."
+            )
         recipe = recipe_of(space) if "recipe" in space.training else None
         if recipe is not None and recipe.data.pairs == data.pairs:
             own = split_pairs(test.pairs, recipe.data.split, seed=recipe.train.seed)
@@ -268,16 +275,6 @@ def _notes_of_alignment(test: _Test, data: DataConfig, folders: list[ModelFolder
                 yield f"The alignment '{space.name}' has known {num:,} of the test pairs in its training."
         if taught:
             yield "An alignment taught this model; the alignment score tells how well it learned that."
-
-
-def _data(info: DatasetInfo | None, data: DataConfig, test: _Test) -> Data:
-    digest = hashlib.sha256()
-    for images in (test.train, test.test):
-        digest.update(np.ascontiguousarray(images).data)
-    title = "Pairs of one's own" if info is None else info.title
-    licence, attribution = ("that of its files", "–") if info is None else (info.licence, info.attribution)
-    name = str(data.pairs)
-    return Data(name, title, licence, attribution, len(test.train), len(test.test), digest.hexdigest())
 
 
 def _samples(test: _Test, made: UInt8, num: int, seed: int) -> tuple[Sample, ...]:

@@ -28,6 +28,7 @@ __all__ = [
     "load_judge",
     "load_pipeline",
     "load_reader",
+    "load_space",
     "load_viewer",
 ]
 
@@ -119,20 +120,27 @@ def load_reader(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -
         ModelError: It is no judge, or such pictures do not become those that it reads.
     """
     model = find_judge(name_or_folder)
-    channels, height, width = _shape(model)
+    shrink = _shrinker(_shape(model), image_shape, f"the judge {model.path} reads")
+    run = _run(model)
+    return model, lambda images_BCHW: run(shrink(images_BCHW))
+
+
+def _shrinker(shape: tuple[int, int, int], image_shape: tuple[int, int, int], who: str) -> Callable[[UInt8], UInt8]:
+    """From pictures to those of a shape that is a whole number of times smaller, by means of blocks of pixels."""
+    channels, height, width = shape
     factor = max(1, image_shape[1] // height)
     if (channels, factor * height, factor * width) != image_shape:
         raise ModelError(
-            f"the judge {model.path} reads pictures of {_shape(model)}, these are {image_shape}; it can read others of "
-            "as many channels whose sides are the same whole number of times as long"
+            f"{who} pictures of {shape}, these are {image_shape}; others must have as many channels, and sides that "
+            "are the same whole number of times as long"
         )
-    run = _run(model)
 
-    def read(images_BCHW: UInt8) -> tuple[Float32, Float32]:
+    def shrink(images_BCHW: UInt8) -> UInt8:
         blocks = images_BCHW.reshape(len(images_BCHW), channels, height, factor, width, factor)
-        return run(np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8))
+        small_BCHW: UInt8 = np.rint(blocks.mean(axis=(3, 5))).astype(np.uint8)
+        return small_BCHW
 
-    return model, read
+    return shrink
 
 
 def load_viewer(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[ModelFolder, Viewer]:
@@ -158,6 +166,17 @@ def load_alignment(name_or_folder: str | Path | None, image_shape: tuple[int, in
         return None
     space = Alignment.from_pretrained(name_or_folder, threads=os.cpu_count() or 1)
     return space if _shape(space.folder) == image_shape else None
+
+
+def load_space(name_or_folder: str | Path, image_shape: tuple[int, int, int]) -> tuple[Alignment, Viewer]:
+    """A space of sounds and pictures, and the places in it of pictures, which may be a whole number of times too large.
+
+    Raises:
+        UnknownNameError, ModelError: There is no such model, it is no alignment, or knows other pictures.
+    """
+    space = Alignment.from_pretrained(name_or_folder, threads=os.cpu_count() or 1)
+    shrink = _shrinker(_shape(space.folder), image_shape, f"the alignment {space.folder.path} sees")
+    return space, lambda images_BCHW: space.embed_images(shrink(images_BCHW).astype(np.float32) / np.float32(255))
 
 
 def find_judge(name_or_folder: str | Path) -> ModelFolder:

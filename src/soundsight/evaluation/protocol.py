@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.config import Recipe, parse_recipe
+from soundsight.config import DataConfig, Recipe, parse_recipe
 from soundsight.datasets.info import DatasetInfo
+from soundsight.datasets.pair_set import PairSet
+from soundsight.datasets.pair_splits import split_pairs
 from soundsight.datasets.pairing import Pairs, many_to_one, one_to_one
-from soundsight.datasets.selection import images_of, infos_of, sounds_of
+from soundsight.datasets.selection import images_of, infos_of, pairs_of, sounds_of
 from soundsight.datasets.splits import Split, make_split
 from soundsight.datasets.types import ImageSet, SoundSet
 from soundsight.errors import DatasetError, ModelError, RecipeError
 from soundsight.folder import ModelFolder
 
-__all__ = ["Data", "Images", "Sounds", "load_images", "load_sounds", "pair", "recipe_of"]
+__all__ = ["Data", "Images", "Sounds", "data_of_pairs", "load_images", "load_pairs", "load_sounds", "pair", "recipe_of"]
 
 Int64 = NDArray[np.int64]
 
@@ -127,6 +129,41 @@ def load_sounds(model: ModelFolder, recipe: Recipe, split: str | None, root: Pat
     num_heard = len(np.intersect1d(used.test, own.train))
     digest = _fingerprint(sounds.paths)
     return Sounds(sounds, used, num_heard, info, _data(info, len(used.train), len(used.test), digest))
+
+
+def load_pairs(model: ModelFolder, recipe: Recipe, split: str | None, root: Path) -> tuple[PairSet, Split, Split]:
+    """The pairs of a recipe, the split that trained the model, and the one that tests it.
+
+    Args:
+        model: The model.
+        recipe: Its recipe, of pairs.
+        split: Another split than the recipe's.
+        root: Folder of the data sets.
+
+    Raises:
+        DatasetError: The pairs are absent, or not those that the model was trained on.
+        UnknownNameError: There is no such split or clip.
+    """
+    pairs = pairs_of(recipe.data, root)
+    own = split_pairs(pairs, recipe.data.split, seed=recipe.train.seed)
+    for part, rows in (("train", own.train), ("test", own.test)):
+        expected = model.training.get(f"{part}_pairs")
+        if expected is not None and expected != len(rows):
+            raise DatasetError(
+                f"{model.path} was trained on other data: it had {expected} {part} pairs, here there are {len(rows)}"
+            )
+    return pairs, own, own if split is None else split_pairs(pairs, split, seed=recipe.train.seed)
+
+
+def data_of_pairs(config: DataConfig, train: NDArray[np.uint8], test: NDArray[np.uint8]) -> Data:
+    """What a report says of pairs, by the pictures of their training and of their test part."""
+    infos = infos_of(config)
+    digest = hashlib.sha256()
+    for images in (train, test):
+        digest.update(np.ascontiguousarray(images).data)
+    title = infos[0].title if infos else "Pairs of one's own"
+    licence, attribution = (infos[0].licence, infos[0].attribution) if infos else ("that of its files", "–")
+    return Data(str(config.pairs), title, licence, attribution, len(train), len(test), digest.hexdigest())
 
 
 def pair(recipe: Recipe, image_labels: Int64, sound_labels: Int64, seed: int) -> Pairs:

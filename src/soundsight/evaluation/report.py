@@ -172,6 +172,11 @@ class Report:
         """What the scores are, in a few lines."""
         if self.kind == "judge":
             return "±: standard error over test images"
+        if self.kind == "alignment" and not self.labels:
+            return (
+                "R@k: share of the sounds (pictures) that find the picture (sound) of their own moment among the k "
+                "nearest. The frame of the nearest training sound finds what its pixels are like, without a space."
+            )
         if self.kind == "alignment":
             return (
                 "R@k: share of the sounds (pictures) that find a picture (sound) of their label among the k nearest. "

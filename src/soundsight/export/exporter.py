@@ -16,6 +16,7 @@ from soundsight.audio import Clip
 from soundsight.config import DataConfig, explain
 from soundsight.datasets.info import data_root
 from soundsight.datasets.selection import images_of, pairs_of
+from soundsight.datasets.sketch import sketch
 from soundsight.errors import AudioError, DatasetError, ModelError, OutputError, RecipeError
 from soundsight.export.compare import difference, milliseconds, onnx_runner, torch_runner
 from soundsight.export.convert import to_onnx
@@ -117,11 +118,25 @@ def _inputs(model: ModelFolder, sounds: Sequence[Path] | None, root: Path) -> tu
     if model.latent_size:
         inputs["noise"] = noise.draw(0, _NUM_INPUTS, model.latent_size)
     if model.kind != "generator":
-        name = data.get("images", "mnist")
-        images = images_of(_data_config(model.path, data), root, train=False)
-        inputs["image"] = images.images_NCHW[:_NUM_INPUTS].astype(np.float32) / np.float32(255)
-        what.append(f"test images of {name}")
+        images_BCHW, name = _images(model, data, root)
+        inputs["image"] = images_BCHW.astype(np.float32) / np.float32(255)
+        what.append(name)
     return inputs, " and ".join(what)
+
+
+def _images(model: ModelFolder, data: dict[str, Any], root: Path) -> tuple[NDArray[np.uint8], str]:
+    """Real pictures (B, C, H, W), and what they are."""
+    config = _data_config(model.path, data)
+    if config.pairs is None:
+        return images_of(config, root, train=False).images_NCHW[:_NUM_INPUTS], f"test images of {config.images}"
+    pairs = pairs_of(config, root)
+    images_BCHW = pairs.load_images(_evenly(len(pairs)), model.image.height)
+    return sketch(images_BCHW) if config.target == "sketch" else images_BCHW, f"pictures of {config.pairs}"
+
+
+def _evenly(num: int) -> NDArray[np.int64]:
+    """Rows of ``num``, spread over them."""
+    return np.linspace(0, num - 1, _NUM_INPUTS).round().astype(np.int64)
 
 
 def _data_config(path: Path, data: dict[str, Any]) -> DataConfig:
@@ -155,7 +170,7 @@ def _features(
         what = "the recordings given"
     elif data.get("pairs"):
         pairs = pairs_of(_data_config(path, data), root)
-        rows = np.linspace(0, len(pairs) - 1, _NUM_INPUTS).round().astype(np.int64)
+        rows = _evenly(len(pairs))
         what = f"pairs of {data['pairs']}"
         if pairs.features_PFN is not None:
             return pairs.features_PFN[rows], what
@@ -174,7 +189,7 @@ def _recordings(name: str | None, root: Path, front: FrontEnd) -> tuple[str, lis
         raise DatasetError(f"the model does not say what recordings it was trained on; {hint}")
     try:
         recordings = registry.find("datasets", name).load(root / name)
-        rows = np.linspace(0, len(recordings) - 1, _NUM_INPUTS).round().astype(np.int64)
+        rows = _evenly(len(recordings))
         rate_hz = front.options.sample_rate_hz
         return f"recordings of {name}", recordings.load(rows, sample_rate_hz=rate_hz, prepare=front.prepare)
     except DatasetError as error:

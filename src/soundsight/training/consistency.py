@@ -26,14 +26,21 @@ class Consistency:
     Args:
         config: Which alignment, and how much it weighs.
         features: The recipe's front end; the alignment must have learned with the same.
+        image_shape: (C, H, W) of the pictures; it must have learned from such.
         device: Where the training runs.
 
     Raises:
         ModelError: No alignment with PyTorch weights.
-        RecipeError: It hears with another front end.
+        RecipeError: It hears with another front end, or sees other pictures.
     """
 
-    def __init__(self, config: ConsistencyConfig, features: dict[str, Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        config: ConsistencyConfig,
+        features: dict[str, Any],
+        image_shape: tuple[int, int, int],
+        device: torch.device,
+    ) -> None:
         folder, module = load_system(Path(config.model))
         check_kind(folder, "alignment")
         if folder.features != features:
@@ -41,6 +48,9 @@ class Consistency:
                 f"recipe key 'consistency.model': {config.model} hears with {folder.features}, "
                 f"the recipe with {features}"
             )
+        seen = (folder.image.channels, folder.image.height, folder.image.width)
+        if seen != image_shape:
+            raise RecipeError(f"recipe key 'consistency.model': {config.model} sees {seen}, this makes {image_shape}")
         self.weight = config.weight
         self.weights = dict(folder.weights)
         """SHA-256 of the teacher's files: a training that is resumed needs the same teacher."""

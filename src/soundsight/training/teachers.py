@@ -43,7 +43,7 @@ def teachers_of(recipe: Recipe, image_shape: tuple[int, int, int], device: torch
     """
     teachers: dict[str, Teacher] = {}
     if recipe.consistency is not None:
-        teachers["consistency"] = Consistency(recipe.consistency, all_options(recipe.features), device)
+        teachers["consistency"] = Consistency(recipe.consistency, all_options(recipe.features), image_shape, device)
     if recipe.perceptual is not None:
         teachers["perceptual"] = Perceptual(recipe.perceptual, image_shape, device)
     return teachers

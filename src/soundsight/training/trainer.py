@@ -244,7 +244,8 @@ class _Run:
 
     def draw_samples(self) -> None:
         """Save a sheet of pictures, always of the same sounds and the same noise."""
-        if self.accelerator.is_main_process and (self.system.latent_size or self.recipe.data.pairs):
+        paints = self.system.latent_size or (self.recipe.data.pairs and hasattr(self.module, "generate"))
+        if self.accelerator.is_main_process and paints:
             draw = _beside_real if self.recipe.data.pairs else _samples
             self._journal.picture(f"epoch-{self.epoch:04d}.png", draw(self.best_module, self.data))
             self.frozen.train_rest(self.module)
