@@ -90,6 +90,15 @@ def test_one_embedding_for_everything_finds_nothing():
     assert recall_at(np.ones((9, 9)), relevant, ks=(1, 8, 9)) == {1: 0, 8: 0, 9: 1}
 
 
+@pytest.mark.parametrize("num", [2, 7, 29, 49, 120])
+def test_who_finds_as_much_as_chance_has_its_very_score(num):
+    """A model at chance must be marked as reached by it, and no last bit may save it."""
+    together = np.eye(num, dtype=bool)
+    for k, value in chance(together, (1, 5, 10, 200)).items():
+        num_found = min(k, num)
+        assert value == np.mean(np.arange(num) < num_found) == num_found / num
+
+
 def test_chance_is_what_random_orders_reach():
     relevant = np.zeros((3, 20), bool)
     relevant[0, :1] = relevant[1, :4] = relevant[2, :20] = True

@@ -5,6 +5,8 @@ Ties count against the model: one embedding for everything finds nothing.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,12 +63,16 @@ def recall_at(similarity: ArrayLike, relevant: ArrayLike, ks: Sequence[int] = (1
 
 
 def chance(relevant: ArrayLike, ks: Sequence[int] = (1, 5, 10)) -> dict[int, float]:
-    """R@k of items in random order, exactly: 1 − C(N − r, k) / C(N, k), averaged over queries with r relevant of N."""
+    """R@k of items in random order, exactly: 1 − C(N − r, k) / C(N, k), averaged over queries with r relevant of N.
+
+    In whole numbers and rounded once, so that who finds as much as chance does has the very same score.
+    """
     relevant_QN = np.asarray(relevant, bool)
-    num_items, num_relevant_Q = relevant_QN.shape[1], relevant_QN.sum(axis=1)
+    num_queries, num_items = relevant_QN.shape
+    counts = Counter(relevant_QN.sum(axis=1).tolist())
     found = {}
     for k in ks:
-        drawn = np.arange(min(k, num_items))
-        missed_Q = np.prod(np.clip(1 - num_relevant_Q[:, None] / (num_items - drawn), 0, 1), axis=1)
-        found[k] = float((1 - missed_Q).mean())
+        ways = math.comb(num_items, min(k, num_items))
+        hits = sum(num * (ways - math.comb(num_items - r, min(k, num_items))) for r, num in counts.items())
+        found[k] = hits / (ways * num_queries)
     return found
