@@ -9,8 +9,11 @@ import torch
 from torch.distributions import Bernoulli, Normal
 from torch.distributions import kl_divergence as reference_kl
 
-from soundsight.losses.kl import kl_divergence, warmup
+from soundsight.losses import adversarial, contrastive
+from soundsight.losses.cycle import cycle
+from soundsight.losses.kl import free_bits, kl_divergence, warmup
 from soundsight.losses.reconstruction import bernoulli
+from soundsight.losses.reconstruction import gaussian as gaussian_likelihood
 
 Tensor = torch.Tensor
 
@@ -137,3 +140,41 @@ def test_gradients_agree_with_finite_differences(loss):
     assert torch.autograd.gradcheck(
         loss, [x.double().requires_grad_() for x in inputs], eps=1e-2, atol=2e-3, rtol=1e-2, nondet_tol=0.0
     )
+
+
+def answers(seed: int) -> Tensor:
+    """Of a discriminator, none of them near the kinks of a hinge."""
+    return torch.linspace(-1.45, 1.45, 6) + 0.05 * seed
+
+
+def places(seed: int) -> Tensor:
+    return torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))
+
+
+TOGETHER = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0])
+GRADIENTS = {
+    "discriminator": (adversarial.discriminator, answers),
+    "saturating": (lambda x, _: adversarial.saturating(x), answers),
+    "non-saturating": (lambda x, _: adversarial.non_saturating(x), answers),
+    "hinge": (adversarial.hinge_discriminator, answers),
+    "least squares, discriminator": (adversarial.least_squares_discriminator, answers),
+    "least squares, generator": (lambda x, _: adversarial.least_squares_generator(x), answers),
+    "wasserstein, discriminator": (adversarial.wasserstein_discriminator, answers),
+    "wasserstein, generator": (lambda x, _: adversarial.wasserstein_generator(x), answers),
+    "feature matching": (lambda x, _: adversarial.feature_matching([places(3)], [x]), places),
+    "InfoNCE": (lambda x, y: contrastive.info_nce(x, y, 0.5), places),
+    "InfoNCE with labels": (lambda x, y: contrastive.info_nce(x, y, 0.5, torch.tensor([0, 1, 0, 1, 2])), places),
+    "margin": (lambda x, y: contrastive.margin(x, y, TOGETHER, least=6.0), places),
+    "free bits": (lambda x, y: free_bits(x, y, 0.3), places),
+    "cycle": (lambda x, y: cycle(x.view(1, 2, 3), y.view(1, 2, 3)), answers),
+    "gaussian": (lambda x, y: gaussian_likelihood(x[None, None], y[None, None]), places),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_every_gradient_agrees_with_finite_differences(name):
+    loss, inputs = GRADIENTS[name]
+    first, second = inputs(1), inputs(2)
+    assert torch.autograd.gradcheck(
+        loss, [x.double().requires_grad_() for x in (first, second)], eps=1e-2, atol=2e-3, rtol=2e-2, nondet_tol=0.0
+    ), name
