@@ -210,7 +210,7 @@ def test_files_that_are_not_there_are_told_before_anything_is_read(tmp_path):
     (tmp_path / "0.png").write_bytes(b"")
     write_table(tmp_path, "sound,image,time_s,clip\n" + "\n".join(f"{i}.wav,{i}.png,{i},a" for i in range(6)) + "\n")
     assert pairs.load(tmp_path).absent() == [tmp_path / "5.wav"]
-    with pytest.raises(DatasetError, match=r"1 of the files that its pairs name are not there \(first: .*5\.wav\)"):
+    with pytest.raises(DatasetError, match=r"1 file is not there that its pairs name \(first: .*5\.wav\)"):
         selection.pairs_of(DataConfig(pairs=str(tmp_path)), tmp_path)
 
 

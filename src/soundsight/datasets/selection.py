@@ -68,8 +68,9 @@ def pairs_of(data: DataConfig, root: Path) -> PairSet:
     folder = root / data.pairs if known else Path(data.pairs)
     found: PairSet = (_component(data.pairs, "pair") if known else reader_of(folder)).load(folder)
     if absent := found.absent():
+        told = "1 file is" if len(absent) == 1 else f"{len(absent):,} files are"
         raise DatasetError(
-            f"{folder}: {len(absent):,} of the files that its pairs name are not there (first: {absent[0]}); "
+            f"{folder}: {told} not there that its pairs name (first: {absent[0]}); "
             f"'soundsight datasets check {data.pairs}' lists them"
         )
     return found
