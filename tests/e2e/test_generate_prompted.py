@@ -81,11 +81,12 @@ def test_layers(paint, tmp_path: Path) -> None:
         "then": ["--then", f"{TWO}@0.5"],
         "text": ["--prompt", "dog", "--text-share", "0.5", "--negative", "rain"],
         "loud": ["--follow-loudness"],
+        "without": ["--without", "text_encoder_3", "--without", "text_encoder"],
     }.items():
         assert paint(ONE, "-o", tmp_path / f"{name}.png", *layer)[0] == 0
     assert paint("--mix", f"{ONE}:0.6", f"{TWO}:0.4", "-o", tmp_path / "mix.png")[0] == 0
     found = {path.stem: pixels(path).tobytes() for path in tmp_path.glob("*.png")}
-    assert len(found) == len(set(found.values())) == 6, "every layer changes something"
+    assert len(found) == len(set(found.values())) == 7, "every layer changes something"
 
 
 def test_words_that_are_not_read_are_told_in_a_line(paint, tmp_path: Path) -> None:
@@ -114,6 +115,7 @@ def test_words_that_are_not_read_are_told_in_a_line(paint, tmp_path: Path) -> No
         (["--guidance", "nan"], "guidance is nan"),
         (["--strict"], "cannot tell what it knows"),
         (["--precision", "fp16"], "fp16 needs a GPU"),
+        (["--without", "t5"], "cannot leave out 't5'; expected text_encoder, text_encoder_2, text_encoder_3"),
         (["--style", str(ONE)], "has no style"),
         (["--encoder-set", "output=raw"], "the encoder 'clap' has no option 'output'; known: download, revision"),
         (["--encoder-set", "revision"], "--encoder-set takes KEY=VALUE"),

@@ -406,6 +406,14 @@ BAD_RECIPES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "no system": (adapter_with(system="v2d"), "no 'v2d' in adapters"),
     "no text encoder": (lambda table: table["targets"].update(model=""), "--set targets.model=FOLDER"),
+    "no part to leave out": (
+        lambda table: table["targets"].update(without=["text_encoder_3"]),
+        "'targets.without' is of text-to-image models, and somebody is a sentence encoder",
+    ),
+    "no option": (
+        lambda table: table["encoder"].update(options={"out": "pca"}),
+        "the encoder 'vggish' has no option 'out'; known: output",
+    ),
     "no place": (lambda table: table["targets"].update(template="an image"), "expected the field {label}"),
     "no learning": (
         lambda table: table["train"]["optimizer"].update(lr=1e30),

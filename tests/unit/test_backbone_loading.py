@@ -28,6 +28,7 @@ from tiny_backbones import CLIP_L, POOLED, change, quiet
 
 QUICK: dict[str, Any] = {"steps": 2, "size": 16, "seed": 3, "guidance": 4.0}
 NETWORK = "diffusion_pytorch_model.safetensors"
+CUTTING = "tokenizer_config.json"
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +162,14 @@ def drop_tensor(folder: Path) -> None:
     save_file(tensors, folder / "transformer" / NETWORK, metadata={"format": "pt"})
 
 
+def another_vocabulary(folder: Path) -> None:
+    path = folder / "tokenizer" / "tokenizer.json"
+    cutting = json.loads(path.read_text())
+    known = cutting["model"]["vocab"]
+    known |= {f"word{i}</w>": max(known.values()) + 1 + i for i in range(900)}
+    path.write_text(json.dumps(cutting))
+
+
 def truncate(folder: Path) -> None:
     path = folder / "vae" / NETWORK
     path.write_bytes(path.read_bytes()[:-100])
@@ -209,6 +218,12 @@ def shards(folder: Path, content: Any) -> None:
         (lambda f: shutil.rmtree(f / "scheduler"), "the folder 'scheduler' is missing"),
         (lambda f: (f / "scheduler" / "scheduler_config.json").unlink(), "cannot be loaded as FlowMatch"),
         (lambda f: shutil.rmtree(f / "tokenizer_2"), "the folder 'tokenizer_2' is missing"),
+        (lambda f: (f / "tokenizer" / "tokenizer.json").unlink(), "tokenizer: the vocabulary is missing, tok"),
+        (lambda f: (f / "tokenizer_3" / "tokenizer.json").unlink(), "tokenizer_3: the vocabulary is missing"),
+        (lambda f: (f / "tokenizer_2" / CUTTING).unlink(), "tokenizer_config.json is missing; the download is partial"),
+        (lambda f: change(f / "tokenizer" / CUTTING, model_max_length=400), "cuts texts at 400 tokens, .* reads 77"),
+        (lambda f: (f / "tokenizer" / CUTTING).write_text("{}"), "tokenizer of clip_l cuts texts at 1,000,000,"),
+        (another_vocabulary, "the tokenizer of clip_l knows 1,438 tokens, and its text encoder 538;"),
         (lambda f: (f / "vae" / NETWORK).unlink(), "there are no safetensors in it; the download is partial"),
         (pickled, "diffusion_pytorch_model.bin is a pickle, which is not read"),
         (truncate, r"bytes of the .* that its header announces; get it again"),
@@ -367,16 +382,24 @@ def test_what_a_model_takes() -> None:
     assert plan().gpu_bytes == 0
 
 
+def test_what_would_not_help_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, 20 * GB)
+    with pytest.raises(ModelError) as caught:
+        memory.check(plan(weights={"transformer": 20 * GB, "text_encoder_3": GB // 1000}), "big")
+    assert "precision bf16 needs" in str(caught.value)
+    assert "text_encoder_3" not in str(caught.value)
+
+
 def test_too_little_main_memory_is_told_with_what_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, 20 * GB)
     with pytest.raises(ModelError) as caught:
         memory.check(plan(), "sd3")
     assert str(caught.value) == (
         "sd3 needs about 35.3 GB of main memory as fp32, and 20.0 are free: 15.3 are missing; precision bf16 needs "
-        "17.6, which fits; leaving out text_encoder_3 needs 16.2, which fits"
+        "17.6, which fits; without text_encoder_3 needs 16.2, which fits"
     )
     machine(monkeypatch, 2 * GB)
-    with pytest.raises(ModelError, match=r"precision bf16 needs 17\.6; leaving out text_encoder_3 needs 16\.2$"):
+    with pytest.raises(ModelError, match=r"precision bf16 needs 17\.6; without text_encoder_3 needs 16\.2$"):
         memory.check(plan(), "sd3")
     with pytest.raises(ModelError, match="it takes a larger machine, or a smaller model"):
         memory.check(plan(weights={"unet": 2 * GB}, precision="bf16"), "big")

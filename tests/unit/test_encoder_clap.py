@@ -162,6 +162,13 @@ def test_a_folder_that_is_no_clap_is_refused(spoil: Any, fault: str, tmp_path: P
     assert len(str(caught.value)) < 500
 
 
+def test_a_download_without_its_weights_is_no_pickle(tmp_path: Path) -> None:
+    folder = write(tmp_path / "tiny")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"there is no model\.safetensors in it; expected config\.json"):
+        load(folder)
+
+
 def test_a_pickle_is_refused_by_a_line_that_converts_it(tmp_path: Path) -> None:
     folder = write(tmp_path / "tiny")
     wanted = load(folder).identity

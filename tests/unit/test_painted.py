@@ -256,7 +256,7 @@ BAD: dict[str, tuple[Callable[[Path], dict[str, Any]], type[SoundsightError], st
     "a judge of a strange size": (
         lambda path: {"judge": str(write_judge(path / "j", shape=(3, 20, 20)))},
         ModelError,
-        "reads pictures of (3, 20, 20), these are (3, 32, 32); it can read others",
+        "reads pictures of (3, 20, 20), these are (3, 32, 32); ",
     ),
     "a judge of grey": (
         lambda path: {"judge": str(write_judge(path / "j", shape=(1, 32, 32)))},

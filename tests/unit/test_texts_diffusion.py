@@ -151,6 +151,13 @@ def test_a_text_encoder_may_be_absent(folder: Path, tmp_path: Path, encoders: Di
     torch.testing.assert_close(said.clip_g, whole.clip_g)
 
 
+def test_a_part_that_there_is_not_cannot_be_left_out(folder: Path) -> None:
+    with pytest.raises(
+        SoundsightError, match=r"cannot leave out 't5'; expected one of text_encoder, text_encoder_2, tex"
+    ):
+        diffusion.load(folder, without=["t5"])
+
+
 def test_the_identity_tells_weights_and_vocabularies_apart_and_no_call_changes_it(folder: Path, tmp_path: Path) -> None:
     first = diffusion.load(folder)
     second = diffusion.load(folder)

@@ -22,6 +22,8 @@ _GB = 1e9
 # Numbers that live at once while a picture is decoded, for each pixel and channel of the decoder at full size. Measured
 # with Stable Diffusion 3's decoder on a CPU: 8.4 at 384 x 384 pixels, 6.8 for each further one. Rough elsewhere.
 _MAPS = 8
+# What spares less than this is not worth a word.
+_HELPS = 0.98
 # One layer of a network at a time, at most this share of it.
 _LAYER = 0.1
 
@@ -94,15 +96,14 @@ def check(plan: Plan, name: str) -> None:
         (plan.on_gpu and plan.offload != "sequential", "offload sequential", replace(plan, offload="sequential")),
         (
             "text_encoder_3" in plan.weights,
-            "leaving out text_encoder_3",
+            "without text_encoder_3",
             replace(plan, weights={part: num for part, num in plan.weights.items() if part != "text_encoder_3"}),
         ),
     ]
     told = [
-        f"{what} needs {max(other.gpu_bytes if place == 'GPU' else other.main_bytes, 0) / _GB:.1f}"
-        + ("" if _short(other) else ", which fits")
-        for helps, what, other in helping
-        if helps
+        f"{what} needs {other_needed / _GB:.1f}" + ("" if _short(other) else ", which fits")
+        for is_open, what, other in helping
+        if is_open and (other_needed := other.gpu_bytes if place == "GPU" else other.main_bytes) < _HELPS * needed
     ]
     raise ModelError(
         f"{name} needs about {needed / _GB:.1f} GB of {place} memory as {plan.precision}, and {free / _GB:.1f} are "

@@ -33,6 +33,7 @@ class Painter:
     precision: str | None
     offload: str | None
     save_memory: bool
+    without: list[str]
 
     def refuse(self, model: str) -> None:
         """Say that a model takes none of these options, where one was given.
@@ -65,7 +66,7 @@ class Painter:
     @property
     def options(self) -> dict[str, Any]:
         """How the backbone is loaded."""
-        return options(self.precision, self.offload, self.save_memory)
+        return options(self.precision, self.offload, self.save_memory, self.without)
 
     def _named(self) -> list[str]:
         given = {
@@ -75,6 +76,7 @@ class Painter:
             "--precision": self.precision,
             "--offload": self.offload,
             "--save-memory": self.save_memory or None,
+            "--without": self.without or None,
         }
         return [name for name, value in given.items() if value is not None]
 

@@ -125,6 +125,12 @@ def evaluate(
     save_memory: Annotated[
         bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
     ] = False,
+    without: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PART", help="A text encoder of the backbone to do without, such as text_encoder_3; repeatable."
+        ),
+    ] = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.
@@ -160,7 +166,7 @@ def evaluate(
     """
     import json
 
-    painter = adapter.Painter(backbone, steps, guidance, precision, offload, save_memory)
+    painter = adapter.Painter(backbone, steps, guidance, precision, offload, save_memory, without)
     if adapter.is_adapter(model):
         if outliers or noise or snr or alignment != ALIGNMENT:
             raise SoundsightError(f"'{model}' is an adapter: leave --outliers, --noise, --snr and --alignment out")

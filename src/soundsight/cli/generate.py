@@ -108,6 +108,12 @@ def generate(
     save_memory: Annotated[
         bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
     ] = False,
+    without: Annotated[
+        list[str],
+        typer.Option(
+            metavar="PART", help="A text encoder of the backbone to do without, such as text_encoder_3; repeatable."
+        ),
+    ] = [],  # noqa: B006
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
         typer.Option(help="Kind of file; npy is an array for each sound or part.", show_default="as OUT ends, or png"),
@@ -157,7 +163,7 @@ def generate(
         backbone=backbone,
         encoder=encoder,
         encoder_options=settings_of.parse("--encoder-set", encoder_set),
-        **layers.options(precision, offload, save_memory),
+        **layers.options(precision, offload, save_memory, without),
     )
     shape = pipe.folder.image
     size = size or default_size(shape.height, shape.width)

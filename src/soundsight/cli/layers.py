@@ -41,9 +41,9 @@ class Asked:
         return found
 
 
-def options(precision: str | None, offload: str | None, save_memory: bool) -> dict[str, Any]:
+def options(precision: str | None, offload: str | None, save_memory: bool, without: list[str]) -> dict[str, Any]:
     """How a backbone is loaded; empty where nothing was asked for."""
-    found: dict[str, Any] = {"precision": precision, "offload": offload}
+    found: dict[str, Any] = {"precision": precision, "offload": offload, "without": tuple(without) or None}
     found = {name: value for name, value in found.items() if value is not None}
     return found | dict.fromkeys(("attention_slicing", "vae_slicing", "vae_tiling"), True) if save_memory else found
 

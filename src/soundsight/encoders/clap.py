@@ -187,7 +187,9 @@ def _find(source: str, download: bool, revision: str | None) -> Path:
 
 def _check(folder: Path, source: str) -> None:
     """Refuse a folder that lacks a file, or of another model, before ``transformers`` reads it."""
-    if not (folder / _WEIGHTS).is_file() and (folder / _CONFIG).is_file():
+    # Of a name on the hub pickles are not fetched: what has a config and no weights has its weights in one.
+    is_pickled = any(folder.glob("*.bin")) or (Path(source) != folder and (folder / _CONFIG).is_file())
+    if not (folder / _WEIGHTS).is_file() and is_pickled:
         target = str(folder) if Path(source) == folder else "clap"
         raise ModelError(
             f"{source}: there is no {_WEIGHTS} in it, and pickles are not read; convert them once, by "

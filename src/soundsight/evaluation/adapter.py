@@ -261,6 +261,7 @@ def _command(path: str | Path, settings: Settings, split: str | None, root: Path
         ("--guidance", settings.guidance, None),
         ("--precision", options.get("precision"), None),
         ("--offload", options.get("offload"), None),
+        *(("--without", part, None) for part in options.get("without", ())),
         ("--data", root, None),
     ):
         words += [] if value == usual else [option, str(value)]

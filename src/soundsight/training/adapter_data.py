@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soundsight import registry, texts
+from soundsight import encoders, registry, texts
 from soundsight.adapters.patches import resample
 from soundsight.datasets.captions import prompts_of
 from soundsight.datasets.info import DatasetInfo, data_root
@@ -159,8 +159,9 @@ def _read_embeddings(
 ) -> tuple[Stored, str | None, Mapping[str, Any]]:
     """All embeddings, and of the encoder that made them the identity, where it is known, and the options."""
     if data.embeddings is not None:
-        rows = root / (data.rows or data.table)
-        return read_array(root / data.embeddings, rows, column=data.filename), encoder.identity, encoder.options
+        rows, options = root / (data.rows or data.table), dict(encoder.options)
+        stored = read_array(root / data.embeddings, rows, column=data.filename)
+        return stored, encoder.identity, encoders.lasting(encoder.name, options) if options else {}
     assert data.shards is not None
     folder = root / data.shards
     paths = sorted(folder.glob("*.tar"))
@@ -177,9 +178,9 @@ def _read_embeddings(
             f"{folder}: embeddings of {name!r:.60} (identity {str(identity)[:12]}…); the recipe's encoder is "
             f"'{encoder.name}' ({(encoder.identity or 'any')[:12]})"
         )
-    options = encoder.options if identity is None else facts.get("options")
+    of_shards = encoder.options if identity is None else facts.get("options")
     said = encoder.identity or (identity if isinstance(identity, str) else None)
-    return read_shards(paths), said, options if isinstance(options, dict) else {}
+    return read_shards(paths), said, of_shards if isinstance(of_shards, dict) else {}
 
 
 def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
@@ -195,6 +196,11 @@ def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
         raise RecipeError("the recipe does not say whose words to learn: --set targets.model=FOLDER of a text encoder")
     name = config.encoder or ("diffusion" if (Path(config.model) / "model_index.json").is_file() else "sentence")
     options = {"without": config.without} if config.without else {}
+    if options and name == "sentence":
+        raise RecipeError(
+            f"recipe key 'targets.without' is of text-to-image models, and {config.model} is a sentence encoder: leave "
+            "it out"
+        )
     encoder = texts.load(name, config.model, **options)
     parts = {part: tensor.detach().float() for part, tensor in encoder.encode(prompts).parts.items()}
     variances = {part: float(tensor.var(dim=0, correction=0).mean()) for part, tensor in parts.items()}

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from soundsight.errors import ModelError, require
+from soundsight.errors import ModelError, SoundsightError, require
 
 if TYPE_CHECKING:
     from soundsight.texts.diffusion.encoders import DiffusionTexts
@@ -35,6 +35,7 @@ def load(
 
     Raises:
         MissingExtraError: ``diffusers`` or ``transformers`` is not installed.
+        SoundsightError: There is no such part to leave out.
         ModelError: It is absent, partial, of another kind, or has no text encoder.
     """
     require("diffusers", "sd3", "a frozen text-to-image model")
@@ -46,6 +47,8 @@ def load(
     from soundsight.texts.diffusion.folder import find, load_plain, load_weights, read
 
     every = {encoder for family in FAMILIES.values() for encoder in family.encoders}
+    if unknown := sorted(set(without) - every):
+        raise SoundsightError(f"cannot leave out {unknown[0]!r:.60}; expected one of {', '.join(sorted(every))}")
     path = find(source, download=download, revision=revision)
     folder = read(path, name=str(source), wanted=every - set(without))
     encoders = [name for name in folder.family.encoders if name in folder.parts]

@@ -34,6 +34,9 @@ class DiffusionTexts:
         encoders: By the names of its parts; at least one.
         tokenizers: Theirs.
         device: Where they are run; it is asked each time, as an offloaded model has no place of its own.
+
+    Raises:
+        ModelError: A tokenizer is not that of its text encoder.
     """
 
     name = "diffusion"
@@ -49,6 +52,8 @@ class DiffusionTexts:
         # By the part of a conditioning that they say, in the family's order.
         self._encoders = {part: encoders[name] for name, part in family.parts.items() if name in encoders}
         self._tokenizers = {part: tokenizers[name] for name, part in family.parts.items() if name in encoders}
+        for part in self._encoders:
+            self._check(part)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -137,6 +142,21 @@ class DiffusionTexts:
         wanted = sum("CLIPTextModelWithProjection" in classes for classes in self._family.encoders.values())
         tokens = {part: tokens for part, (tokens, _) in said.items()}
         return Conditioning(pooled=torch.cat(pooled, dim=-1) if wanted and len(pooled) == wanted else None, **tokens)
+
+    def _check(self, part: str) -> None:
+        """Refuse a tokenizer with numbers or places that its text encoder does not have."""
+        config, tokenizer = self._encoders[part].config, self._tokenizers[part]
+        if len(tokenizer) > config.vocab_size:
+            raise ModelError(
+                f"the tokenizer of {part} knows {len(tokenizer):,} tokens, and its text encoder {config.vocab_size:,}; "
+                "take both from one model"
+            )
+        places = getattr(config, "max_position_embeddings", None)
+        if places is not None and tokenizer.model_max_length > places:
+            raise ModelError(
+                f"the tokenizer of {part} cuts texts at {tokenizer.model_max_length:,} tokens, and its text encoder "
+                f"reads {places}; take both from one model"
+            )
 
     def _length(self, part: str) -> int:
         """How many tokens it reads, marks of start and end among them."""

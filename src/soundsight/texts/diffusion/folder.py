@@ -24,6 +24,9 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FETCHED = (INDEX, "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
 _LEFT_OUT = ("*.fp16*", "*.non_ema*")
 _CHECKER = "StableDiffusionSafetyChecker"
+# What a tokenizer cannot do without, and the forms that its vocabulary may have.
+_CUTTING = "tokenizer_config.json"
+_VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 _PLAIN = {
     "feature_extractor": (
         "CLIPImageProcessor",
@@ -128,6 +131,7 @@ def read(path: Path, *, name: str | None = None, wanted: Collection[str] | None 
             parts[encoder] = _read_part(path, index, encoder, "transformers", classes)
             tokenizer, allowed = family.tokenizers[encoder]
             parts[tokenizer] = _read_plain(path, index, tokenizer, "transformers", allowed)
+            _check_tokenizer(path / tokenizer)
     if wanted is None:
         parts["scheduler"] = _read_plain(path, index, "scheduler", "diffusers", None)
         if family.is_checked and index.get("safety_checker") not in (None, [None, None]):
@@ -171,6 +175,16 @@ def _class_of(path: Path, index: dict[str, Any], part: str, library: str, allowe
 
 def _read_plain(path: Path, index: dict[str, Any], part: str, library: str, allowed: tuple[str, ...] | None) -> Part:
     return Part(path / part, _class_of(path, index, part, library, allowed))
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse one that lacks a file: it would be built nevertheless, and cut texts into nothing."""
+    here = {path.name for path in folder.iterdir()}
+    if _CUTTING not in here:
+        raise ModelError(f"{folder}: {_CUTTING} is missing; the download is partial, get the rest")
+    if not any(here.issuperset(files) for files in _VOCABULARIES):
+        expected = ", or ".join(" and ".join(files) for files in _VOCABULARIES)
+        raise ModelError(f"{folder}: the vocabulary is missing, {expected}; the download is partial, get the rest")
 
 
 def _read_part(path: Path, index: dict[str, Any], part: str, library: str, allowed: tuple[str, ...]) -> Part:
