@@ -101,7 +101,7 @@ class DataConfig(Strict):
     out. Empty where both have the same classes in the same order."""
     pairing: Literal["many-to-one", "one-to-one"] = "many-to-one"
     max_pairs: PositiveInt | None = None
-    """Train on the first so many pairs only, for a quick look."""
+    """Train on so many pairs only, evenly spread over all, for a quick look."""
     split: str = "random"
     """``random`` (90/10 over recordings), ``official``, ``speaker:NAME`` (that speaker is the test set), ``clip`` or
     ``fold:N``; of pairs ``block`` (the last quarter of each clip), ``clip``, ``clip:NAME``, or ``random``, which

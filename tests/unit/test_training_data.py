@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from sample_data import write_speech_commands
+from sample_data import write_cifar10, write_esc50, write_speech_commands
 from soundsight.audio import Clip
 from soundsight.config import load_recipe
-from soundsight.datasets import fsdd, outliers, speech_commands, voices
+from soundsight.datasets import esc50, fsdd, outliers, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
@@ -260,13 +260,30 @@ def test_absent_data_say_how_to_get_them(tmp_path):
 
 
 @pytest.mark.parametrize("pairing", ["many-to-one", "one-to-one"])
-def test_a_quick_look_takes_the_first_pairs_of_all(root, pairing):
+def test_a_quick_look_takes_a_few_pairs_evenly(root, pairing):
     whole = load(root, data={"pairing": pairing})
     some = load(root, data={"pairing": pairing, "max_pairs": 7})
     assert len(some) == some.facts["pairs"] == 7
-    assert torch.equal(some.sounds_P, whole.sounds_P[:7])
-    assert torch.equal(some.images_P, whole.images_P[:7])
+    places = [i * len(whole) // 7 for i in range(7)]
+    assert torch.equal(some.sounds_P, whole.sounds_P[places])
+    assert torch.equal(some.images_P, whole.images_P[places])
     assert load(root, data={"max_pairs": 10_000}).facts["pairs"] == len(load(root))
+
+
+def test_a_few_pairs_are_of_all_classes_where_images_come_class_by_class(tmp_path):
+    """The first thousand pictures of CIFAR-10 in this order are airplanes."""
+    write_cifar10(tmp_path / "cifar10")
+    write_esc50(tmp_path / "esc50", esc50.INFO.classes, folds=(1, 2))
+    joined = {
+        "cat": {"sounds": ["cat"], "images": ["cat"]},
+        "dog": {"sounds": ["dog"], "images": ["dog"]},
+        "frog": {"sounds": ["frog"], "images": ["frog"]},
+    }
+    tables = {"sounds": "esc50", "images": "cifar10", "classes": joined, "split": "fold:2", "max_pairs": 7}
+    for data in (load(tmp_path, data=tables), load(tmp_path, data=tables | {"sounds": None, "split": "random"})):
+        labels = data.labels_N[data.images_P].tolist()
+        assert len(labels) == 7
+        assert {labels.count(label) for label in range(3)} <= {2, 3}
 
 
 def test_speech_commands_pair_one_to_one_without_the_publishers_test_recordings(root, tmp_path):

@@ -80,7 +80,7 @@ def load_training_data(
         labels_N=torch.from_numpy(images.labels),
         features_RKFN=None,
         sounds_P=None,
-        images_P=torch.arange(len(images))[: recipe.data.max_pairs],
+        images_P=torch.from_numpy(_few(len(images), recipe.data.max_pairs)),
         outliers_OKFN=None,
         augment=recipe.data.augment,
         silence=0.0,
@@ -96,11 +96,12 @@ def load_training_data(
     features_RKFN, labels_R = _sound_features(recipe, front, sounds, split)
     pair = {"many-to-one": many_to_one, "one-to-one": one_to_one}[recipe.data.pairing]
     pairs = pair(images.labels, labels_R, stream(recipe.train.seed, "pairing"))
+    few_P = _few(len(pairs), recipe.data.max_pairs)
     return replace(
         data,
         features_RKFN=torch.from_numpy(features_RKFN),
-        sounds_P=torch.from_numpy(pairs.sounds)[: recipe.data.max_pairs],
-        images_P=torch.from_numpy(pairs.images)[: recipe.data.max_pairs],
+        sounds_P=torch.from_numpy(pairs.sounds[few_P]),
+        images_P=torch.from_numpy(pairs.images[few_P]),
         outliers_OKFN=_outlier_features(recipe, front),
         silence=_silence(front, recipe.data.augment),
         facts={
@@ -124,7 +125,7 @@ def _load_pairs(recipe: Recipe, latent_size: int, root: Path, image_size: int, l
             raise RecipeError(f"recipe key 'data.{key}' is for labelled sounds; leave it out beside 'data.pairs'")
     pairs = pairs_of(recipe.data, root)
     split = split_pairs(pairs, recipe.data.split, seed=recipe.train.seed)
-    rows = split.train[: recipe.data.max_pairs]
+    rows = split.train[_few(len(split.train), recipe.data.max_pairs)]
     front = front_end(recipe.features)
     features_RKFN = _pair_features(recipe, front, pairs, rows)
     images_NCHW = pairs.load_images(rows, image_size)
@@ -143,6 +144,11 @@ def _load_pairs(recipe: Recipe, latent_size: int, root: Path, image_size: int, l
         facts={"pairs": len(rows), "train_pairs": len(split.train), "test_pairs": len(split.test)},
         next_P=_following(pairs, rows) if looks_ahead else None,
     )
+
+
+def _few(num: int, most: int | None) -> NDArray[np.int64]:
+    """As many places of ``num`` as are wanted, evenly: data sets may come class by class, or clip by clip."""
+    return np.arange(num) if most is None or most >= num else np.arange(most) * num // most
 
 
 def _pair_features(recipe: Recipe, front: FrontEnd, pairs: PairSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
