@@ -19,7 +19,7 @@ from soundsight.config import Optimizer, load_recipe, load_table, recipe_names
 from soundsight.datasets import cifar10
 from soundsight.errors import RecipeError
 from soundsight.training.autoencoder import encode_all, train_autoencoder
-from soundsight.training.backbone import train_backbone
+from soundsight.training.backbone import load_pictures, train_backbone
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe, parse_backbone_recipe
 
 SMALL = (
@@ -118,6 +118,15 @@ def test_an_autoencoder_learns_pictures_to_unit_scale(root: Path) -> None:
     wanted = images_NCHW.float() / 127.5 - 1
     grey = (wanted - wanted.mean(dim=(1, 2, 3), keepdim=True)).abs().mean()
     assert float((seen - wanted).abs().mean()) < 0.9 * float(grey), "better than the even grey of each picture"
+
+
+def test_a_quick_look_is_at_all_classes(speaker: Path, data_root: Path) -> None:
+    """CIFAR-10 as JPEG comes class by class: its first pictures are airplanes alone."""
+    with tiny_backbones.quiet():
+        _, images_NCHW, labels_N, _ = load_pictures(small(speaker, "data.max_images=200"), data_root)
+        every = cifar10.load(data_root / "cifar10", train=True)
+    assert torch.bincount(labels_N).tolist() == [20] * 10
+    np.testing.assert_array_equal(images_NCHW[1], every.images_NCHW[250])
 
 
 def test_a_flow_learns_what_is_told(speaker: Path, root: Path, tmp_path: Path) -> None:

@@ -101,8 +101,10 @@ def load_pictures(recipe: BackboneRecipe, root: Path | None) -> tuple[DatasetInf
     component: Any = registry.find("datasets", recipe.data.images)
     info: DatasetInfo = component.INFO
     images = component.load((data_root() if root is None else root) / info.name, train=True)
-    images_NCHW = torch.from_numpy(images.images_NCHW)[: recipe.data.max_images]
-    labels_N = torch.from_numpy(images.labels)[: recipe.data.max_images]
+    num = min(recipe.data.max_images or len(images), len(images))
+    # From all of them, as some data sets come class by class.
+    rows = torch.arange(num) * len(images) // num
+    images_NCHW, labels_N = torch.from_numpy(images.images_NCHW)[rows], torch.from_numpy(images.labels)[rows]
     if images_NCHW.shape[1] != 3:
         raise RecipeError(f"recipe key 'data.images': a backbone paints in colour, and {info.name} has none")
     return info, images_NCHW, labels_N, load_targets(recipe.targets, info.classes)

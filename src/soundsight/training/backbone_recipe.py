@@ -19,7 +19,7 @@ class ImagesConfig(Strict):
     images: str = "cifar10"
     """Of a data set with classes, in colour."""
     max_images: PositiveInt | None = None
-    """The first so many alone, for a quick look."""
+    """So many of them alone, evenly from all, for a quick look."""
 
 
 class AutoencoderConfig(Strict):
