@@ -23,7 +23,7 @@ demo: .venv-demo/.done ## Turn the recordings in examples/ into pictures (core i
 	@echo "Look at out/demo/digits.png: a row for each of the spoken digits $(DIGITS)."
 
 test: .venv-test/.done ## Run all tests (installs what they need first)
-	$(TEST)/python -m pytest $(ARGS)
+	$(TEST)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: .venv-test/.done ## Check style, format and types
 	$(TEST)/ruff check .
