@@ -55,7 +55,9 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, body, reason, compress)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", [b"", b"\0\0\x08\x03", gzip.compress(GOOD, mtime=0)[:-9], gzip.compress(GOOD)[:12]])
+@pytest.mark.parametrize(
+    "body", [b"", b"\0\0\x08\x03", gzip.compress(GOOD, mtime=0)[:-9], gzip.compress(GOOD, mtime=0)[:12]]
+)
 def test_damaged_gzip_is_refused(tmp_path, body):
     (tmp_path / "file.gz").write_bytes(body)
     with pytest.raises(DatasetError, match=r"file\.gz"):
