@@ -211,6 +211,7 @@ def test_a_class_without_recordings_is_one_line(place, inside, monkeypatch, caps
     assert "class 0" in errors[0] or "digit 0" in errors[0], errors
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_the_quick_version_on_all_of_the_data(data_root, tmp_path):
     """The whole of it, in minutes on two cores; loose in time, since a machine under load is no failure."""
