@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from soundsight.cli import adapter, complete_models, examples, show
 from soundsight.cli.adapter import ALIGNMENT, JUDGE
+from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -115,22 +116,10 @@ def evaluate(
     guidance: Annotated[
         float | None, typer.Option(metavar="X", help="Guidance of the backbone.", show_default="as for generate")
     ] = None,
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Numbers of the backbone.", show_default="fp32")
-    ] = None,
-    offload: Annotated[
-        Literal["none", "model", "sequential"] | None,
-        typer.Option(help="Keep the backbone's parts off the GPU until they are needed.", show_default="none"),
-    ] = None,
-    save_memory: Annotated[
-        bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
-    ] = False,
-    without: Annotated[
-        list[str],
-        typer.Option(
-            metavar="PART", help="A text encoder of the backbone to do without, such as text_encoder_3; repeatable."
-        ),
-    ] = [],  # noqa: B006
+    precision: Precision = None,
+    offload: Offload = None,
+    save_memory: SaveMemory = False,
+    without: Without = [],  # noqa: B006
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON instead of a table.")] = False,
 ) -> None:
     """Measure a model and write a report.

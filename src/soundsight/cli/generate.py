@@ -11,6 +11,7 @@ import typer
 
 from soundsight.cli import complete_generators, examples, layers, mixture, say
 from soundsight.cli import settings as settings_of
+from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.cli.reporter import Reporter, progress, steps_shown
 from soundsight.errors import OutputError, SoundsightError
@@ -98,22 +99,10 @@ def generate(
     follow_loudness: Annotated[
         bool, typer.Option("--follow-loudness", help="The louder the sound, the stronger the backbone's guidance.")
     ] = False,
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Numbers of the backbone.", show_default="fp32")
-    ] = None,
-    offload: Annotated[
-        Literal["none", "model", "sequential"] | None,
-        typer.Option(help="Keep the backbone's parts off the GPU until they are needed.", show_default="none"),
-    ] = None,
-    save_memory: Annotated[
-        bool, typer.Option("--save-memory", help="Let the backbone work in slices and tiles: less memory, slower.")
-    ] = False,
-    without: Annotated[
-        list[str],
-        typer.Option(
-            metavar="PART", help="A text encoder of the backbone to do without, such as text_encoder_3; repeatable."
-        ),
-    ] = [],  # noqa: B006
+    precision: Precision = None,
+    offload: Offload = None,
+    save_memory: SaveMemory = False,
+    without: Without = [],  # noqa: B006
     format: Annotated[  # noqa: A002 - the name of the option
         Literal["png", "webp", "jpg", "npy"] | None,
         typer.Option(help="Kind of file; npy is an array for each sound or part.", show_default="as OUT ends, or png"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soundsight.alignment import Alignment
 from soundsight.config import Recipe
@@ -58,21 +59,7 @@ def evaluate_alignment(model: ModelFolder, split: str | None, root: Path) -> dic
             (Baseline("other labels", float(near_RN[~together_RN].mean())),),
         )
     ]
-    for way, near, together in (
-        ("sound to picture", near_RN, together_RN),
-        ("picture to sound", near_RN.T, together_RN.T),
-    ):
-        found, by_chance = recall_at(near, together, _KS), chance(together, _KS)
-        scores += [
-            Score(
-                f"{way.replace(' ', '_')}_accuracy_at_{k}",
-                f"{way.capitalize()}, R@{k}",
-                found[k],
-                None,
-                (Baseline("chance", by_chance[k]),),
-            )
-            for k in _KS
-        ]
+    scores += _found("sound to picture", near_RN, together_RN) + _found("picture to sound", near_RN.T, together_RN.T)
     return {
         "kind": "alignment",
         "split": sounds.split.name,
@@ -112,22 +99,8 @@ def _of_pairs(space: Alignment, recipe: Recipe, split: str | None, root: Path) -
     like_TT = -np.stack([np.square(test / 255 - image / 255).mean(axis=(1, 2, 3)) for image in remembered])
     other = Baseline("other moments", float(near_TT[~together_TT].mean()))
     scores = [Score("match", "Cosine of what belongs together", float(near_TT.diagonal().mean()), None, (other,))]
-    by_chance = chance(together_TT, _KS)
-    for way, near, like in (
-        ("sound to picture", near_TT, like_TT),
-        ("picture to sound", near_TT.T, like_TT.T),
-    ):
-        found, without = recall_at(near, together_TT, _KS), recall_at(like, together_TT, _KS)
-        scores += [
-            Score(
-                f"{way.replace(' ', '_')}_accuracy_at_{k}",
-                f"{way.capitalize()}, R@{k}",
-                found[k],
-                None,
-                (Baseline("chance", by_chance[k]), Baseline("frame of the nearest training sound", without[k])),
-            )
-            for k in _KS
-        ]
+    scores += _found("sound to picture", near_TT, together_TT, like_TT)
+    scores += _found("picture to sound", near_TT.T, together_TT, like_TT.T)
     leaks = leak(pairs, used)
     return {
         "kind": "alignment",
@@ -145,3 +118,19 @@ def _of_pairs(space: Alignment, recipe: Recipe, split: str | None, root: Path) -
         "judge": {"name": model.name, **model.weights},
         "more_notes": () if leaks is None else (f"Split '{used.name}': {leaks.text}.",),
     }
+
+
+def _found(
+    way: str, near_QN: NDArray[Any], together_QN: NDArray[Any], like_QN: NDArray[Any] | None = None
+) -> list[Score]:
+    """R@k of queries among N, beside chance, and beside what the nearest training sound's frame finds."""
+    found, by_chance = recall_at(near_QN, together_QN, _KS), chance(together_QN, _KS)
+    scores = []
+    for k in _KS:
+        baselines = [Baseline("chance", by_chance[k])]
+        if like_QN is not None:
+            without = recall_at(like_QN, together_QN, _KS)[k]
+            baselines.append(Baseline("frame of the nearest training sound", without))
+        name = f"{way.replace(' ', '_')}_accuracy_at_{k}"
+        scores.append(Score(name, f"{way.capitalize()}, R@{k}", found[k], None, tuple(baselines)))
+    return scores
