@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("fastapi")
@@ -72,3 +77,13 @@ def test_what_callers_make_up_is_not_counted_by_name() -> None:
         assert "secret" not in client.get("/metrics").text.lower()
     assert rounds[1] == rounds[2]  # the first has no count of /metrics yet
     assert len(rounds[0]) < 40
+
+
+def test_a_worker_that_has_just_begun_its_files_does_not_spoil_the_page(tmp_path: Path) -> None:
+    code = "from soundsight.server.counters import Counters as C; c = C(); c.painted(7); print(c.page().decode())"
+    for name in ("counter_4194305.db", "histogram_4194305.db", "gauge_livesum_4194305.db"):
+        (tmp_path / name).touch()  # made, and not yet given its size
+    shared = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=shared, capture_output=True, text=True, timeout=60)
+    assert not done.stderr
+    assert "soundsight_images_total 7.0" in done.stdout

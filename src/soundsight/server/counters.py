@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from soundsight.server.engine import Engine
@@ -75,7 +76,7 @@ class Counters:
             return generate_latest(self._registry)
         self._forget_the_dead()
         together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        _Workers(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
 
     def _forget_the_dead(self) -> None:
@@ -83,6 +84,21 @@ class Counters:
         for file in Path(os.environ[_SHARED]).glob("gauge_live*.db"):
             if not _is_alive(int(file.stem.rpartition("_")[2])):
                 file.unlink(missing_ok=True)
+
+
+class _Workers(MultiProcessCollector):
+    """What all workers have counted, but for the files that one of them has just made and not yet given their size."""
+
+    def collect(self) -> Iterable[Metric]:
+        files = [str(file) for file in Path(os.environ[_SHARED]).glob("*.db") if _size(file)]
+        return self.merge(files)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # another worker has just forgotten it
+        return 0
 
 
 def _is_alive(process: int) -> bool:
