@@ -25,6 +25,7 @@ from soundsight.datasets.pairing import many_to_one
 from soundsight.datasets.splits import make_split
 from soundsight.features import logmel
 from soundsight.folder import read_folder, write_folder
+from training_sets import small_root
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,14 @@ def models(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[s
     """Folders of a generator and a judge that are fitted in closed form."""
     generator, judge = write_models(data_root, tmp_path_factory.mktemp("models"))
     return str(generator), str(judge)
+
+
+@pytest.fixture(scope="module")
+def small(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """All recordings and a tenth of the pictures, for what does not depend on their number."""
+    root = tmp_path_factory.mktemp("small")
+    small_root(root, data_root, num_images=1000, repetitions=range(50))
+    return str(root)
 
 
 @pytest.fixture
@@ -130,11 +139,11 @@ def compared_with_real_images(report: dict[str, Any], images: np.ndarray, real: 
     assert beside["recall"]["constant picture"] == 0
 
 
-def test_one_seed_gives_one_report(evaluate, models) -> None:
+def test_one_seed_gives_one_report(evaluate, models, small: str) -> None:
     generator, judge = models
 
     def report(seed: str) -> dict[str, Any]:
-        code, out, _ = evaluate(generator, "--judge", judge, "--json", "--seed", seed)
+        code, out, _ = evaluate(generator, "--judge", judge, "--data", small, "--json", "--seed", seed)
         assert code == 0
         return {key: value for key, value in json.loads(out).items() if key not in ("seconds", "date")}
 
@@ -145,9 +154,9 @@ def test_one_seed_gives_one_report(evaluate, models) -> None:
     assert other["scores"]["accuracy"]["value"] == pytest.approx(first["scores"]["accuracy"]["value"], abs=0.05)
 
 
-def test_the_report_is_written_and_shown(evaluate, models, tmp_path: Path) -> None:
+def test_the_report_is_written_and_shown(evaluate, models, small: str, tmp_path: Path) -> None:
     generator, judge = models
-    code, out, err = evaluate(generator, "--judge", judge, "--samples", "3")
+    code, out, err = evaluate(generator, "--judge", judge, "--data", small, "--samples", "3")
     assert (code, err) == (0, "")
     folder = tmp_path / "reports" / "fitted-random"
     assert {path.name for path in folder.iterdir()} == {"report.html", "report.json", "samples.png"}
@@ -164,9 +173,9 @@ def test_the_report_is_written_and_shown(evaluate, models, tmp_path: Path) -> No
         assert "reached without a model by nearest recording" in out
 
 
-def test_recordings_that_trained_are_told(evaluate, models) -> None:
+def test_recordings_that_trained_are_told(evaluate, models, small: str) -> None:
     generator, judge = models
-    code, out, _ = evaluate(generator, "--judge", judge, "--split", "speaker:theo", "--out", "theo")
+    code, out, _ = evaluate(generator, "--judge", judge, "--data", small, "--split", "speaker:theo", "--out", "theo")
     assert code == 0
     report = json.loads(Path("theo/report.json").read_text())
     sounds = report["num_recordings"]
@@ -177,7 +186,7 @@ def test_recordings_that_trained_are_told(evaluate, models) -> None:
     assert [group["name"] for group in report["by_speaker"]] == ["theo"]
 
 
-def test_pytorch_is_not_needed(models, data_root: Path, tmp_path: Path) -> None:
+def test_pytorch_is_not_needed(models, small: str, tmp_path: Path) -> None:
     generator, judge = models
     code = (
         "import sys\n"
@@ -187,7 +196,7 @@ def test_pytorch_is_not_needed(models, data_root: Path, tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"SOUNDSIGHT_DATA": str(data_root)},
+        env=os.environ | {"SOUNDSIGHT_DATA": small},
         cwd=tmp_path,
         capture_output=True,
         text=True,
