@@ -205,6 +205,19 @@ def test_ctrl_c(tmp_path: Path, workers: str) -> None:
         assert files(server.tmp) == []
 
 
+def test_workers_end_with_the_process_that_was_killed(tmp_path: Path) -> None:
+    """They would keep the port and serve on, with nobody to end them."""
+    with served(tmp_path, "--workers", "2") as server:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        assert server.ask("/v1/images", SEVEN)[0] == 200
+        server.process.kill()
+        assert not psutil.wait_procs(children, 20)[1]
+        with pytest.raises(ConnectionRefusedError):
+            server.ask("/healthz")
+        assert READY.fullmatch(server.log.read_text()), server.log.read_text()
+        assert files(server.tmp) == []
+
+
 def test_workers_share_the_work_and_their_counters(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", "2") as server:
         assert len(psutil.Process(server.process.pid).children()) >= 2

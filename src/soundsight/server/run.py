@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -21,11 +23,15 @@ from soundsight.errors import SoundsightError
 from soundsight.server.protocol import Protocol
 from soundsight.server.settings import Settings
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["run", "worker"]
 
 Say = Callable[[str], None]
 _MAX_MESSAGE_BYTES = 1 << 19  # of a WebSocket: a second of samples at 192 kHz
-_APP = "soundsight.server.app:create"
+_APP = "soundsight.server.run:worker"
+_COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # where workers add up what they count
 
 
 def run(settings: Settings, port: int, workers: int, say: Say) -> None:
@@ -85,12 +91,29 @@ def _run_workers(config: uvicorn.Config, listening: socket.socket, url: str, set
     _check_models(settings)
     settings.to_environment()
     counters = tempfile.mkdtemp(prefix="soundsight-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # where workers add up what they count
+    os.environ[_COUNTERS] = counters
     try:
         threading.Thread(target=_announce, args=(url, say), daemon=True).start()
         Multiprocess(config, sockets=[listening]).run()
     finally:
         shutil.rmtree(counters, ignore_errors=True)
+
+
+def worker() -> FastAPI:
+    """The application in one of several processes."""
+    from soundsight.server.app import create
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    return create()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would keep the port for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(os.environ[_COUNTERS], ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)  # what was taken in is finished first
 
 
 def _check_models(settings: Settings) -> None:
