@@ -23,6 +23,7 @@ from soundsight.cli import main
 from soundsight.datasets import fsdd, mnist
 from soundsight.datasets.pairing import many_to_one
 from soundsight.datasets.splits import make_split
+from soundsight.evaluation import evaluator
 from soundsight.features import logmel
 from soundsight.folder import read_folder, write_folder
 from training_sets import small_root
@@ -152,6 +153,16 @@ def test_one_seed_gives_one_report(evaluate, models, small: str) -> None:
     assert other["samples"] != first["samples"]
     assert other["confusion"] != first["confusion"]
     assert other["scores"]["accuracy"]["value"] == pytest.approx(first["scores"]["accuracy"]["value"], abs=0.05)
+
+
+def test_a_quick_look_takes_some_of_the_pairs_evenly(models, small: str) -> None:
+    generator, judge = models
+    few = evaluator.evaluate(generator, judge=judge, max_pairs=100, draws=2, data=Path(small))
+    whole = evaluator.evaluate(generator, judge=judge, data=Path(small))
+    assert (few.num_pictures, whole.num_pictures) == (200, 1000)
+    assert len(few.by_label) == 10
+    values = [{score.name: score.value for score in report.scores} for report in (few, whole)]
+    assert values[0]["accuracy"] == pytest.approx(values[1]["accuracy"], abs=0.15)
 
 
 def test_the_report_is_written_and_shown(evaluate, models, small: str, tmp_path: Path) -> None:

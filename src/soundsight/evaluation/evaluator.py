@@ -47,6 +47,7 @@ def evaluate(
     judge: str | Path = _JUDGE,
     num_samples: int = 10,
     draws: int = 1,
+    max_pairs: int | None = None,
     around: Surroundings = NOTHING_ELSE,
     alignment: str | Path | None = _ALIGNMENT,
     data: Path | None = None,
@@ -62,6 +63,7 @@ def evaluate(
             in the features of another, if one is named.
         num_samples: Random pictures of each label in the report.
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
+        max_pairs: Most test pairs of a recording and a picture, taken evenly: for a quick look. None takes all.
         around: Other sounds and noise, for a model that says what it hears.
         alignment: A space of sounds and pictures, by name or folder; None leaves that score out. The usual one knows
             digits, and pairs have the score if another is named.
@@ -107,7 +109,7 @@ def evaluate(
         found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch, named)
     else:
         pipe = load_pipeline(model)
-        tested = trial.load_trial(model, pipe, split, seed, root, draws)
+        tested = trial.load_trial(model, pipe, split, seed, root, draws, max_pairs)
         shape = (model.image.channels, model.image.height, model.image.width)
         space = load_alignment(alignment, shape)
         judge_model, judge_of = load_judge(judge, len(tested.labels), shape)

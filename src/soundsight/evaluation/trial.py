@@ -102,8 +102,16 @@ class Outcome:
     kept: dict[int, UInt8]
 
 
-def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: int, root: Path, draws: int) -> Trial:
-    """Read the data of a model's recipe and pair them, each pair ``draws`` times.
+def load_trial(
+    model: ModelFolder,
+    pipe: AudioToImage,
+    split: str | None,
+    seed: int,
+    root: Path,
+    draws: int,
+    max_pairs: int | None = None,
+) -> Trial:
+    """Read the data of a model's recipe and pair them, each pair ``draws`` times; at most ``max_pairs``, evenly.
 
     Raises:
         DatasetError, ModelError, UnknownNameError: As ``protocol`` says.
@@ -115,13 +123,16 @@ def load_trial(model: ModelFolder, pipe: AudioToImage, split: str | None, seed: 
     if len(known) != len(labels):
         raise DatasetError(f"{model.path} was trained on {len(labels)} labels, its data have {len(known)}: other data")
     pairs = pair(recipe, images.test.labels, sounds.sounds.labels[sounds.split.test], seed)
+    num = len(pairs.sounds)
+    chosen = np.linspace(0, num - 1, min(num, max_pairs or num)).round().astype(np.int64)
+    image_rows = pairs.images[chosen]
     return Trial(
         images=images,
         sounds=sounds,
         features_RFN=_features(pipe, sounds, sounds.split.test),
-        rows_P=np.tile(pairs.sounds, draws),
-        labels_P=np.tile(images.test.labels[pairs.images], draws),
-        images_P=np.tile(pairs.images, draws),
+        rows_P=np.tile(pairs.sounds[chosen], draws),
+        labels_P=np.tile(images.test.labels[image_rows], draws),
+        images_P=np.tile(image_rows, draws),
         labels=labels,
         seed=seed,
     )

@@ -39,13 +39,13 @@ _ONE_PAIRING: dict[str, tuple[Pairing, ...]] = {
 _QUICK = ["data.augment.copies=0", "data.augment.time_mask=0", "data.augment.frequency_mask=0"]
 _QUICK_SYSTEM = {
     "archetype": ["data.max_pairs=6400", "train.epochs=2"],
-    "aivae": ["data.max_pairs=12800", "train.epochs=2", "train.ema=0.95"],
+    "aivae": ["data.max_pairs=19200", "train.epochs=2", "train.ema=0.95"],
     "aivaegan": ["data.max_pairs=6400", "train.epochs=1", "train.ema=0.9"],
 }
 # A thousand steps whatever the pairing: the baseline should be as good as it can be.
 _ARCHETYPE_EPOCHS = {"many-to-one": 2, "one-to-one": 70, "one-to-one-scd": 6}
 _NO_COPIES = [*_QUICK, "data.augment.tempo=0", "data.augment.time_warp=0"]
-_QUICK_ONE_TO_ONE = {"archetype": "train.epochs=20", "aivae": "train.epochs=4", "aivaegan": "train.epochs=2"}
+_QUICK_ONE_TO_ONE = {"archetype": "train.epochs=8", "aivae": "train.epochs=4", "aivaegan": "train.epochs=2"}
 
 
 @dataclass(frozen=True, slots=True)

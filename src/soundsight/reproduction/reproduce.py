@@ -149,7 +149,7 @@ def _curves(works: Sequence[Work], selection: Selection, out: Path, root: Path) 
     shown = _shown(works, {"aivae", "aivaegan"})
     return {
         work.run.name: runner.curve(
-            work, out / "evaluations" / f"{work.run.name}-figure8.json", root, step=8 if selection.quick else 1
+            work, out / "evaluations" / f"{work.run.name}-figure8.json", root, step=32 if selection.quick else 1
         )
         for work in shown
     }

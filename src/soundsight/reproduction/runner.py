@@ -25,6 +25,8 @@ __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
 # Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
 DRAWS = {"many-to-one": 1, "one-to-one": 20, "one-to-one-scd": 4}
 _CURVE_DRAWS = 20
+# A quick look takes fewer of both.
+_QUICK_DRAWS, _QUICK_PAIRS = 4, 2000
 # Relative cost of a step, and of an evaluation in steps of AIVAE; for the estimate of the time that is left.
 _COST = {"archetype": 0.3, "aivae": 1.0, "aivaegan": 3.5}
 _EVALUATION_COST = 60.0
@@ -101,14 +103,16 @@ def evaluated(work: Work, path: Path, root: Path) -> Result:
         path: File that keeps the evaluation.
         root: Folder of the data sets.
     """
-    draws, seed = DRAWS[work.run.pairing], work.run.seed
-    key, kept = _key(work, draws=draws, seed=seed), read_json(path)
+    asked: dict[str, Any] = {"seed": work.run.seed, "draws": DRAWS[work.run.pairing]}
+    if work.run.quick:
+        asked |= {"draws": min(asked["draws"], _QUICK_DRAWS), "max_pairs": _QUICK_PAIRS}
+    key, kept = _key(work, **asked), read_json(path)
     if _fits(kept, key):
         try:
             return result_of(work.run, kept["report"])
         except (KeyError, TypeError, ValueError, AttributeError):  # damaged
             pass
-    report = evaluate(work.folder, seed=seed, draws=draws, data=root).to_json()
+    report = evaluate(work.folder, **asked, data=root).to_json()
     write_json(path, {"key": key, "report": report})
     return result_of(work.run, report)
 
