@@ -31,7 +31,6 @@ __all__ = ["run", "worker"]
 Say = Callable[[str], None]
 _MAX_MESSAGE_BYTES = 1 << 19  # of a WebSocket: a second of samples at 192 kHz
 _APP = "soundsight.server.run:worker"
-_COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # where workers add up what they count
 
 
 def run(settings: Settings, port: int, workers: int, say: Say) -> None:
@@ -91,7 +90,7 @@ def _run_workers(config: uvicorn.Config, listening: socket.socket, url: str, set
     _check_models(settings)
     settings.to_environment()
     counters = tempfile.mkdtemp(prefix="soundsight-")
-    os.environ[_COUNTERS] = counters
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = counters  # where workers add up what they count
     try:
         threading.Thread(target=_announce, args=(url, say), daemon=True).start()
         Multiprocess(config, sockets=[listening]).run()
@@ -112,8 +111,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    shutil.rmtree(os.environ[_COUNTERS], ignore_errors=True)
-    os.kill(os.getpid(), signal.SIGTERM)  # what was taken in is finished first
+    os.kill(os.getpid(), signal.SIGTERM)  # what was taken in is finished first; the folder of counters stays
 
 
 def _check_models(settings: Settings) -> None:
