@@ -158,6 +158,7 @@ def test_one_seed_gives_one_report(evaluate, models, small: str) -> None:
 def test_a_quick_look_takes_some_of_the_pairs_evenly(models, small: str) -> None:
     generator, judge = models
     few = evaluator.evaluate(generator, judge=judge, max_pairs=100, draws=2, data=Path(small))
+    assert "--draws 2 --max-pairs 100" in few.command
     whole = evaluator.evaluate(generator, judge=judge, data=Path(small))
     assert (few.num_pictures, whole.num_pictures) == (200, 1000)
     assert len(few.by_label) == 10
@@ -257,6 +258,8 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         (judge, "--judge", judge): "is a judge itself, tested on real test images; leave --judge out",
         (generator, "--judge", judge, "--seed", "-1"): "a seed is",
         (generator, "--judge", judge, "--samples", "1000"): "number of samples",
+        (generator, "--judge", judge, "--max-pairs", "0"): "number of test pairs is 1 or more, not 0",
+        (judge, "--max-pairs", "5"): "leave --outliers, --noise and --max-pairs out",
         (generator, "--judge", judge, "--out", "file/report"): "file/report",
         ("running",): "training is not finished",
         ("surplus",): "other.onnx is not listed",

@@ -340,7 +340,10 @@ def test_pairs_are_compared_at_the_size_that_is_asked_for(folder, model, tmp_pat
     for args, message in (
         ([str(folder), "--size", "15"], "compared at 16 to 1024 pixels on a side, not 15"),
         ([str(model), "--size", "16"], "leave --size out"),
-        ([str(folder), "--draws", "2"], "without a model: leave --outliers, --noise, --snr and --draws out"),
+        (
+            [str(folder), "--draws", "2"],
+            "without a model: leave --outliers, --noise, --snr, --draws and --max-pairs out",
+        ),
         ([str(folder), "--outliers", "x"], "without a model"),
     ):
         assert main(["evaluate", *args]) == 2

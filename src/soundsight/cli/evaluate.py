@@ -81,6 +81,14 @@ def evaluate(
         int,
         typer.Option(metavar="N", help="Pictures of each test pair, 1 to 1000, each from its own noise; not of pairs."),
     ] = 1,
+    max_pairs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Most test pairs of a generator of labels, taken evenly, for a quick look.",
+            show_default="all",
+        ),
+    ] = None,
     outliers: Annotated[
         list[str] | None,
         typer.Option(
@@ -157,8 +165,10 @@ def evaluate(
 
     painter = adapter.Painter(backbone, steps, guidance, precision, offload, save_memory, without)
     if adapter.is_adapter(model):
-        if outliers or noise or snr or alignment != ALIGNMENT:
-            raise SoundsightError(f"'{model}' is an adapter: leave --outliers, --noise, --snr and --alignment out")
+        if outliers or noise or snr or max_pairs is not None or alignment != ALIGNMENT:
+            raise SoundsightError(
+                f"'{model}' is an adapter: leave --outliers, --noise, --snr, --max-pairs and --alignment out"
+            )
         adapter.evaluate(model, painter, split, seed, out, data, judge, samples, draws, as_json=as_json)
         return
     painter.refuse(model)
@@ -176,9 +186,9 @@ def evaluate(
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     space = None if alignment == "none" else alignment
     if is_pairs(model):
-        if outliers or noise or snr or draws != 1:
+        if outliers or noise or snr or draws != 1 or max_pairs is not None:
             raise SoundsightError(
-                f"'{model}' is pairs, without a model: leave --outliers, --noise, --snr and --draws out"
+                f"'{model}' is pairs, without a model: leave --outliers, --noise, --snr, --draws and --max-pairs out"
             )
         side = 256 if size is None else size
         report = baselines(model, split=split, seed=seed, judge=judge, alignment=space, image_size=side, data=data)
@@ -193,6 +203,7 @@ def evaluate(
                 judge=judge,
                 num_samples=samples,
                 draws=draws,
+                max_pairs=max_pairs,
                 around=around,
                 alignment=space,
                 data=data,

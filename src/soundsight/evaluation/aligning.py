@@ -125,12 +125,12 @@ def _found(
 ) -> list[Score]:
     """R@k of queries among N, beside chance, and beside what the nearest training sound's frame finds."""
     found, by_chance = recall_at(near_QN, together_QN, _KS), chance(together_QN, _KS)
+    without = None if like_QN is None else recall_at(like_QN, together_QN, _KS)
     scores = []
     for k in _KS:
         baselines = [Baseline("chance", by_chance[k])]
-        if like_QN is not None:
-            without = recall_at(like_QN, together_QN, _KS)[k]
-            baselines.append(Baseline("frame of the nearest training sound", without))
+        if without is not None:
+            baselines.append(Baseline("frame of the nearest training sound", without[k]))
         name = f"{way.replace(' ', '_')}_accuracy_at_{k}"
         scores.append(Score(name, f"{way.capitalize()}, R@{k}", found[k], None, tuple(baselines)))
     return scores

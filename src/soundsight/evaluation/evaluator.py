@@ -80,7 +80,7 @@ def evaluate(
         MissingExtraError: There is no ``model.onnx``, and PyTorch is not installed.
     """
     began_s = time.perf_counter()
-    check_numbers(seed, num_samples, draws)
+    check_numbers(seed, num_samples, draws, max_pairs)
     model, root = _read(resolve(name_or_folder)), data_root() if data is None else data
     common: dict[str, Any] = {
         "model": model.name,
@@ -89,11 +89,13 @@ def evaluate(
         "seed": seed,
         "weights": model.weights,
         "versions": _versions(model),
-        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, around, alignment, data),
+        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, max_pairs, around, alignment, data),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-    if model.kind != "generator" and (around.outliers or around.noise):
-        raise SoundsightError(f"'{model.name}' makes no pictures from sounds: leave --outliers and --noise out")
+    if model.kind != "generator" and (around.outliers or around.noise or max_pairs):
+        raise SoundsightError(
+            f"'{model.name}' makes no pictures from sounds: leave --outliers, --noise and --max-pairs out"
+        )
     if model.kind == "alignment":
         found = evaluate_alignment(model, split, root)
     elif model.kind == "judge":
@@ -103,8 +105,10 @@ def evaluate(
             raise SoundsightError(f"'{model.name}' is a judge itself, tested on real test images; leave --judge out")
         found = evaluate_judge(model, root)
     elif recipe_of(model).data.pairs is not None:
-        if around.outliers or around.noise or draws > 1:
-            raise SoundsightError(f"'{model.name}' paints pairs: leave --outliers, --noise and --draws out")
+        if around.outliers or around.noise or draws > 1 or max_pairs:
+            raise SoundsightError(
+                f"'{model.name}' paints pairs: leave --outliers, --noise, --draws and --max-pairs out"
+            )
         named = _named(judge, alignment)
         found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch, named)
     else:
@@ -130,7 +134,7 @@ def evaluate(
     return Report(**common, **found, seconds=round(time.perf_counter() - began_s, 1))
 
 
-def check_numbers(seed: int, num_samples: int, draws: int) -> None:
+def check_numbers(seed: int, num_samples: int, draws: int, max_pairs: int | None = None) -> None:
     """Refuse numbers out of range.
 
     Raises:
@@ -142,6 +146,8 @@ def check_numbers(seed: int, num_samples: int, draws: int) -> None:
         raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
     if not 1 <= draws <= MAX_DRAWS:
         raise SoundsightError(f"the number of pictures of a pair is 1 to {MAX_DRAWS}, not {draws}")
+    if max_pairs is not None and max_pairs < 1:
+        raise SoundsightError(f"the number of test pairs is 1 or more, not {max_pairs}")
 
 
 def is_pairs(name_or_folder: str) -> bool:
@@ -285,6 +291,7 @@ def _command(
     judge: str | Path,
     num_samples: int,
     draws: int,
+    max_pairs: int | None,
     around: Surroundings,
     alignment: str | Path | None,
     data: Path | None,
@@ -297,6 +304,7 @@ def _command(
         ("--judge", judge, _JUDGE),
         ("--samples", num_samples, 10),
         ("--draws", draws, 1),
+        ("--max-pairs", max_pairs, None),
         *(("--outliers", path, None) for path in around.outliers),
         *(("--noise", path, None) for path in around.noise),
         *(("--snr", f"{snr_db:g}", None) for snr_db in around.snrs_db if around.snrs_db != NOTHING_ELSE.snrs_db),
