@@ -85,7 +85,7 @@ def evaluate(
         int | None,
         typer.Option(
             metavar="N",
-            help="Most test pairs of a generator of labels, taken evenly, for a quick look.",
+            help="Most test pairs of a generator of labels, 10 or more, taken evenly: a quick look.",
             show_default="all",
         ),
     ] = None,

@@ -33,6 +33,7 @@ from soundsight.metrics.accuracy import confusion_matrix
 
 __all__ = ["MAX_DRAWS", "MAX_SAMPLES", "baselines", "check_numbers", "evaluate", "is_pairs"]
 
+MIN_PAIRS = 10  # fewer have no neighbours to speak of
 MAX_SAMPLES = 100
 MAX_DRAWS = 1000
 MIN_SIZE, MAX_SIZE, _SIZE = 16, 1024, 256
@@ -146,8 +147,8 @@ def check_numbers(seed: int, num_samples: int, draws: int, max_pairs: int | None
         raise SoundsightError(f"the number of samples is 0 to {MAX_SAMPLES}, not {num_samples}")
     if not 1 <= draws <= MAX_DRAWS:
         raise SoundsightError(f"the number of pictures of a pair is 1 to {MAX_DRAWS}, not {draws}")
-    if max_pairs is not None and max_pairs < 1:
-        raise SoundsightError(f"the number of test pairs is 1 or more, not {max_pairs}")
+    if max_pairs is not None and max_pairs < MIN_PAIRS:
+        raise SoundsightError(f"the number of test pairs is {MIN_PAIRS} or more, not {max_pairs}")
 
 
 def is_pairs(name_or_folder: str) -> bool:
