@@ -259,7 +259,7 @@ def test_mistakes_are_one_line_and_leave_nothing(evaluate, models, tmp_path: Pat
         (generator, "--judge", judge, "--seed", "-1"): "a seed is",
         (generator, "--judge", judge, "--samples", "1000"): "number of samples",
         (generator, "--judge", judge, "--max-pairs", "9"): "number of test pairs is 10 or more, not 9",
-        (judge, "--max-pairs", "5"): "leave --outliers, --noise and --max-pairs out",
+        (judge, "--max-pairs", "50"): "leave --outliers, --noise and --max-pairs out",
         (generator, "--judge", judge, "--out", "file/report"): "file/report",
         ("running",): "training is not finished",
         ("surplus",): "other.onnx is not listed",
