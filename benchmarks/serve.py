@@ -1,6 +1,6 @@
 """``soundsight serve`` under load: throughput beside a bare loop, tail, memory, overload, start, page.
 
-    python benchmarks/serve.py [--clients 64] [--requests 20000] [--workers CORES] [--rounds 3] [--seconds 6] [--quick]
+    python benchmarks/serve.py [--clients 64] [--requests 20000] [--workers CORES] [--rounds 7] [--seconds 3] [--quick]
 
 The bare loop is what somebody would write who needs no server: as many processes as the server has workers and threads,
 one thread each; the same sound is decoded, a batch goes through one call of ONNX Runtime, and each picture becomes a
@@ -434,8 +434,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--requests", type=int, default=20_000, help="for the measurement of memory")
     parser.add_argument("--workers", type=int, default=CORES)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement of throughput")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of throughput")
     parser.add_argument("--starts", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a minute, for a look; its numbers are rough")
     parser.add_argument("--bare", nargs=2, help=argparse.SUPPRESS)

@@ -282,16 +282,25 @@ def test_the_line_in_the_middle(client: TestClient, monkeypatch: pytest.MonkeyPa
     check_problem(client.post("/v1/images?format=zip&num_images=4", content=SEVEN), 500)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "breaking"),
+    [("POST", "/v1/images", "server.images.parse"), ("GET", "/v1/models", "server.serving.Serving.describe")],
+)
 def test_500_says_nothing_of_the_inside(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    method: str,
+    path: str,
+    breaking: str,
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its owner finds it in the log, once."""
 
     def breaks(*_: Any) -> None:
         raise RuntimeError("/secret/file.py")
 
-    monkeypatch.setattr("soundsight.server.images.parse", breaks)
-    answer = client.post("/v1/images", content=SEVEN)
+    monkeypatch.setattr(f"soundsight.{breaking}", breaks)
+    answer = client.request(method, path, content=SEVEN)
     check_problem(answer, 500)
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -14,6 +14,7 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from soundsight._version import __version__
 from soundsight.errors import SoundsightError
@@ -29,6 +30,19 @@ _DESCRIPTION = (
     "Sounds in, pictures out. Send a recording of a spoken digit, or of whatever the model hears, and get pictures. "
     "The same sound, seed and model give the same pictures. Nothing that is sent is kept."
 )
+
+
+class _Guarded(FastAPI):
+    """An application whose guard stands before everything, also before the layers that FastAPI puts around itself."""
+
+    guard: Guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.guard(scope, receive, send)
+
+    async def unguarded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
 
 
 def create(settings: Settings | None = None) -> FastAPI:
@@ -52,7 +66,7 @@ def create(settings: Settings | None = None) -> FastAPI:
         await warming
         await anyio.to_thread.run_sync(serving.engine.close, serving.settings.deadline_s)
 
-    app = FastAPI(
+    app = _Guarded(
         title="soundsight",
         version=__version__,
         description=_DESCRIPTION,
@@ -65,7 +79,7 @@ def create(settings: Settings | None = None) -> FastAPI:
         **_untold(),
     )
     app.state.serving = serving
-    app.router.routes += images.ROUTES
+    app.router.routes += images.ROUTES  # for whoever asks with another method; the guard itself answers POST
     app.include_router(plain.router)
     app.include_router(live.router)
     plain.mount_page(app)
@@ -74,7 +88,14 @@ def create(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(SoundsightError, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
-    app.add_middleware(Guard, settings=serving.settings, counters=serving.counters, engine=serving.engine)
+    app.add_exception_handler(Exception, _told)
+    app.guard = Guard(
+        app.unguarded,
+        serving.settings,
+        serving.counters,
+        serving.engine,
+        {route.path: route.endpoint for route in images.ROUTES},
+    )
     return app
 
 

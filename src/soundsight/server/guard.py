@@ -7,10 +7,12 @@ import logging
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from soundsight.server.counters import Counters
@@ -75,10 +77,20 @@ class Guard:
         settings: Who may call.
         counters: Told of each answer.
         engine: Asked whether there is room.
+        direct: By their paths, what answers ``POST`` without the application's layers, which take a fifth of the time
+            that our own code in the event loop does. They raise what is to be told.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, counters: Counters, engine: Engine) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        counters: Counters,
+        engine: Engine,
+        direct: Mapping[str, Callable[[Request], Awaitable[Response]]],
+    ) -> None:
         self._app, self._settings, self._counters, self._engine = app, settings, counters, engine
+        self._direct = direct
         self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
         # A proxy in front may pass on its own name, which its owner has named as an origin.
         self._names = LOOPBACK | {settings.host} | {_host_of(origin.partition("://")[2]) for origin in settings.origins}
@@ -94,14 +106,16 @@ class Guard:
         # No part of a file is ever sent: they are small.
         scope["headers"] = [each for each in scope["headers"] if each[0] != b"range"]
         headers, path, began = Headers(scope=scope), str(scope["path"]), time.monotonic()
-        status, has_begun = 500, False
+        status, is_whole = 0, False
         origin = headers.get("origin")
 
         async def answer(message: Message) -> None:
-            nonlocal status, has_begun
+            nonlocal status, is_whole
             if message["type"] == "http.response.start":
-                status, has_begun = message["status"], True
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *self._headers(path, origin)]
+            elif message["type"] == "http.response.body":
+                is_whole = not message.get("more_body", False)
             await send(message)
 
         try:
@@ -120,15 +134,23 @@ class Guard:
             await answer({"type": "http.response.start", "status": 204, "headers": []})
             await answer({"type": "http.response.body", "body": b""})
             return
+        direct = self._direct.get(path) if scope["method"] == "POST" else None
         try:
-            await self._app(scope, receive, answer)
+            if direct is None:
+                await self._app(scope, receive, answer)
+            else:
+                response = await direct(Request(scope, receive))
+                await response(scope, receive, answer)
         except Exception as error:
-            _log.error("a request failed", exc_info=error)
-            if has_begun:  # the connection is cut, so that half an answer does not look like a whole one
+            told = problem_of(error)
+            if told is not error and told.status >= 500:
+                _log.error("a request failed", exc_info=error)
+            if not status:
+                await _send(told, answer)
+            elif not is_whole:  # the connection is cut, so that half an answer does not look like a whole one
                 raise
-            await _send(problem_of(error), answer)
         finally:
-            self._counters.answered(_route(scope), status, time.monotonic() - began)
+            self._counters.answered(_route(scope), status or 500, time.monotonic() - began)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

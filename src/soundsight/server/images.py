@@ -32,6 +32,8 @@ _TYPES = {
     "json": "application/json",
     "ndjson": "application/x-ndjson",
 }
+_WATCH_S = 0.1
+"""How long an answer is waited for before anybody looks whether the client is still there."""
 
 
 async def images(request: Request) -> Response:
@@ -79,19 +81,24 @@ async def _answer(request: Request, job: RequestJob, form: str, headers: dict[st
     """Let a job be done, and give up on it when the client has left."""
     serving: Serving = request.app.state.serving
     serving.engine.submit(job)
-    gone = asyncio.ensure_future(_until_gone(request, job))
+    loop = asyncio.get_running_loop()
+    # The engine looks at deadlines between its steps, and one of them may be long.
+    deadline = loop.call_later(job.deadline - time.monotonic(), lambda: job.events.receive(late()))
+    gone: list[asyncio.Task[None]] = []
+    # A task costs more time than most answers leave for leaving.
+    watch = loop.call_later(_WATCH_S, lambda: gone.append(loop.create_task(_until_gone(request, job))))
     try:
-        # The engine looks at deadlines between its steps, and one of them may be long.
-        async with asyncio.timeout(job.deadline - time.monotonic()):
-            said = await job.events.next()
-    except BaseException as error:
+        said = await job.events.next()
+    except BaseException:
         job.is_cancelled = True
-        if isinstance(error, TimeoutError):
-            raise late() from None
         raise
     finally:
-        gone.cancel()
+        deadline.cancel()
+        watch.cancel()
+        for task in gone:
+            task.cancel()
     if isinstance(said, Problem):
+        job.is_cancelled = True
         raise said
     if form == "ndjson":
         return StreamingResponse(_lines(job, said), media_type=_TYPES[form], headers=headers)
@@ -104,7 +111,6 @@ async def _until_gone(request: Request, job: RequestJob) -> None:
     """Give up on a job when the connection is closed; the body has been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    job.is_cancelled = True
     job.events.receive(Problem(499, "the client has left", title="Client closed the request"))
 
 

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -106,7 +107,7 @@ async def read_sound(request: Request, max_bytes: int, share: Share) -> Upload:
     body = await _whole(request, max_bytes, share)
     if not body:
         raise Problem(422, "the body is empty; expected a sound", title="Unusable sound")
-    return Upload({"file": body}, list(request.query_params.multi_items()))
+    return Upload({"file": body}, _query(request))
 
 
 async def read_form(request: Request, max_bytes: int, share: Share, names: tuple[str, ...]) -> Upload:
@@ -136,7 +137,7 @@ async def read_form(request: Request, max_bytes: int, share: Share, names: tuple
     except (MultiPartException, KeyError, ValueError) as error:
         raise Problem(400, f"the form is broken: {str(getattr(error, 'message', error))[:200]}") from error
     sounds: dict[str, bytes] = {}
-    options = list(request.query_params.multi_items())
+    options = _query(request)
     try:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
@@ -155,6 +156,10 @@ async def read_form(request: Request, max_bytes: int, share: Share, names: tuple
             what = "is empty" if name in sounds else "is missing"
             raise Problem(422, f"part {name!r} {what}; expected a sound", title="Unusable sound")
     return Upload(sounds, options)
+
+
+def _query(request: Request) -> list[tuple[str, str]]:
+    return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 async def _whole(request: Request, max_bytes: int, share: Share) -> bytes:
