@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import asdict
 from itertools import pairwise
@@ -282,6 +285,22 @@ def test_a_finished_training_resumed_is_the_same_model(root, tmp_path):
     train(recipe, out, root=root, resume=True)
     assert (out / "model.safetensors").read_bytes() == before
     assert [line["step"] for line in metrics(out)] == [6]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be locked")
+def test_two_processes_do_not_train_in_one_folder(root, tmp_path):
+    """Killed, the first one leaves the folder free."""
+    out = tmp_path / "out"
+    out.mkdir()
+    held = f"from pathlib import Path\nfrom soundsight.training.claim import alone\nwith alone(Path({str(out)!r})):"
+    command = [sys.executable, "-c", f"{held}\n    print(flush=True)\n    input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline()
+        for resume in (False, True):
+            with pytest.raises(RecipeError, match=r"another process trains in .*out: wait"):
+                train(recipe_for("lenet5", train={"epochs": 1}), out, root=root, resume=resume)
+        other.kill()
+    train(recipe_for("lenet5", train={"epochs": 1}), out, root=root)
 
 
 def test_lenet5_learns_real_digits(root, tmp_path):

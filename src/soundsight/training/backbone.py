@@ -28,6 +28,7 @@ from soundsight.training.adapter_data import Targets, load_targets
 from soundsight.training.autoencoder import encode_all, prepare_autoencoder
 from soundsight.training.average import Average
 from soundsight.training.backbone_recipe import BackboneRecipe
+from soundsight.training.claim import alone
 from soundsight.training.data import stream
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
@@ -68,7 +69,8 @@ def train_backbone(
         ``out/backbone``.
 
     Raises:
-        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
+        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for; or another
+            process trains in it.
         DatasetError: The pictures are absent.
         ModelError: The text encoder cannot be read.
         OutputError: The folder cannot be written.
@@ -78,22 +80,23 @@ def train_backbone(
     info, images_NCHW, labels_N, targets = load_pictures(recipe, root)
     if targets.unread:
         warn(targets.unread)
-    with interruptible() as interrupted:
-        autoencoder = prepare_autoencoder(recipe, out / "state", images_NCHW, interrupted.is_set, watch)
-        run = Run(recipe, out, autoencoder, images_NCHW, labels_N, targets.parts["pooled"])
-        while run.step < run.num_steps:
-            if interrupted.is_set() or run.step == stop_after:
-                run.save()
-                raise KeyboardInterrupt
-            run.advance()
-            if run.step % LOG_EVERY == 0 or run.at_epoch_end:
-                watch(run.log())
-            if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
-                run.save()
-            if run.at_epoch_end and recipe.train.sample_every and run.epoch % recipe.train.sample_every == 0:
-                run.draw_samples()
-    facts = {"classes": list(info.classes), "text_encoder": {"name": targets.name, "identity": targets.identity}}
-    return run.finish(info, facts)
+    with alone(out):
+        with interruptible() as interrupted:
+            autoencoder = prepare_autoencoder(recipe, out / "state", images_NCHW, interrupted.is_set, watch)
+            run = Run(recipe, out, autoencoder, images_NCHW, labels_N, targets.parts["pooled"])
+            while run.step < run.num_steps:
+                if interrupted.is_set() or run.step == stop_after:
+                    run.save()
+                    raise KeyboardInterrupt
+                run.advance()
+                if run.step % LOG_EVERY == 0 or run.at_epoch_end:
+                    watch(run.log())
+                if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
+                    run.save()
+                if run.at_epoch_end and recipe.train.sample_every and run.epoch % recipe.train.sample_every == 0:
+                    run.draw_samples()
+        facts = {"classes": list(info.classes), "text_encoder": {"name": targets.name, "identity": targets.identity}}
+        return run.finish(info, facts)
 
 
 def load_pictures(recipe: BackboneRecipe, root: Path | None) -> tuple[DatasetInfo, Tensor, Tensor, Targets]:

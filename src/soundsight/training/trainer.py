@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from soundsight.config import Recipe
 from soundsight.datasets.selection import num_labels
 from soundsight.errors import RecipeError
 from soundsight.training.average import Average
-from soundsight.training.claim import claim
+from soundsight.training.claim import alone, claim
 from soundsight.training.data import TrainingData, check_shapes, stream
 from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
@@ -75,7 +76,8 @@ def train(
         ``out``, with ``config.json`` and ``model.safetensors``.
 
     Raises:
-        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
+        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for; or another
+            process trains in it.
         DatasetError: Data are absent, or voices cannot be spoken.
         ModelError: An alignment or a model with frozen parts cannot be read.
         OutputError: The folder cannot be written.
@@ -83,20 +85,22 @@ def train(
     """
     keep_freed_memory()
     claim(out, recipe, resume)
-    run = _Run(recipe, out, resume, root)
-    with interruptible() as interrupted:
-        while run.step < run.num_steps:
-            if interrupted.is_set() or run.step == stop_after:
-                run.save()
-                raise KeyboardInterrupt
-            run.advance()
-            if run.step % LOG_EVERY == 0 or run.at_epoch_end:
-                watch(run.log())
-            if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
-                run.save()
-            if run.at_epoch_end and run.epoch % recipe.train.sample_every == 0:
-                run.draw_samples()
-    run.finish()
+    # The processes of one training share their folder.
+    with alone(out) if PartialState().is_main_process else nullcontext():
+        run = _Run(recipe, out, resume, root)
+        with interruptible() as interrupted:
+            while run.step < run.num_steps:
+                if interrupted.is_set() or run.step == stop_after:
+                    run.save()
+                    raise KeyboardInterrupt
+                run.advance()
+                if run.step % LOG_EVERY == 0 or run.at_epoch_end:
+                    watch(run.log())
+                if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
+                    run.save()
+                if run.at_epoch_end and run.epoch % recipe.train.sample_every == 0:
+                    run.draw_samples()
+        run.finish()
     return out
 
 
