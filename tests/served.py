@@ -94,7 +94,14 @@ def check_told(told: dict[str, Any], status: int, *words: str) -> None:
         assert secret not in inside
 
 
-def call(client: TestClient, messages: list[dict[str, Any]], *, path: str = "/v1/images", query: str = "") -> list[Any]:
+def call(
+    client: TestClient,
+    messages: list[dict[str, Any]],
+    *,
+    path: str = "/v1/images",
+    query: str = "",
+    version: str = "1.1",
+) -> list[Any]:
     """A request message by message, as a server of ASGI would hand it on; what was sent.
 
     What is no message is a function that is awaited before the next. The client never leaves by itself.
@@ -115,7 +122,7 @@ def call(client: TestClient, messages: list[dict[str, Any]], *, path: str = "/v1
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
+        "http_version": version,
         "method": "POST",
         "scheme": "http",
         "path": path,

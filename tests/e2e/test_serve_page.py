@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import soundsight.server
-from browsers import PICTURES, Site, Visit, expect, most, site
+from browsers import PICTURES, READY, Site, Visit, expect, most, server, site
 from served import EXAMPLES, pixels, unzipped
 
 pytestmark = pytest.mark.slow
@@ -182,6 +182,16 @@ def test_the_number_of_pictures_and_their_variation_are_as_set(visit: Visit) -> 
         visit.on("#variation").fill("0")
     assert len(np.unique(visit.pictures(), axis=0)) == 1
     assert most(visit.digits()) == 9
+
+
+def test_a_server_that_draws_few_pictures_says_so_before(here: Site, tmp_path: Path) -> None:
+    with server(tmp_path, "--max-images", "2") as url, here.visit(url) as visit:
+        visit.page.wait_for_selector(READY)
+        expect(visit.on("#num-images")).to_have_value("2")
+        visit.example("seven")
+        expect(visit.on(PICTURES)).to_have_count(2)
+        visit.on("#num-more").click()
+        expect(visit.on("#num-images")).to_have_value("2")
 
 
 def test_downloads_are_what_is_shown(visit: Visit) -> None:

@@ -168,6 +168,30 @@ def test_a_morph_goes_from_one_digit_to_another(here: Site) -> None:
         assert Path(saved.value.path()).read_bytes().startswith(b"GIF89a")
 
 
+def test_a_morph_that_fails_leaves_the_one_before(here: Site, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("This is no sound.")
+    with here.visit() as visit:
+        visit.watch.expected.append("status of 422")
+        visit.settle(seed=3)
+        visit.on("#tab-morph").click()
+        visit.on("#morph-go").click()
+        slider = visit.on("#morph-slider")
+        expect(slider).to_be_enabled()
+        visit.on("#morph-a-file").set_input_files(text)
+        expect(visit.on("#morph-a")).to_have_value("own")
+        visit.on("#morph-go").click()
+        expect(visit.on(".alert")).to_have_count(1)
+        slider.focus()
+        visit.page.keyboard.press("Home")
+        assert visit.digits("#morph-picture") == [3]
+        expect(slider).to_have_attribute("aria-valuetext", "0 % of the way from three to eight")
+        assert len(visit.digits("#morph-film img")) == 24
+        with visit.page.expect_download() as saved:
+            visit.on("#morph-gif").click()
+        assert saved.value.suggested_filename == "three-to-eight.gif"
+
+
 def test_a_morph_between_recordings(here: Site, data_root: Path) -> None:
     with here.visit() as visit:
         visit.settle(seed=3)

@@ -16,7 +16,7 @@ from PIL import Image
 pytest.importorskip("fastapi")
 
 from onnx_models import generator_bytes, write_generator
-from served import LINES, PHONE, SEVEN, TWO, TestClient, decoded, lines, pixels, serving, unzipped
+from served import LINES, PHONE, SEVEN, TWO, TestClient, call, decoded, lines, pixels, serving, unzipped
 from soundsight import Alignment, AudioToImage, __version__
 from soundsight.audio import decode
 
@@ -143,6 +143,14 @@ def test_lines(client: TestClient, pipe: AudioToImage) -> None:
     assert 0 < end["seconds"] < 10
 
 
+def test_lines_for_clients_that_know_no_pieces(client: TestClient) -> None:
+    """HTTP/1.0 has no chunks: the answer comes whole, and says how long it is."""
+    body = {"type": "http.request", "body": SEVEN, "more_body": False}
+    start, whole = call(client, [body], query="format=ndjson&num_images=2", version="1.0")
+    assert dict(start["headers"])[b"content-length"] == b"%d" % len(whole["body"])
+    assert [each["type"] for each in lines(whole["body"])] == ["sound", "image", "image", "end"]
+
+
 def test_a_recording_of_several_words(client: TestClient, pipe: AudioToImage) -> None:
     parts = pipe(PHONE, 2, 4, split=True)
     assert len(parts) == 7
@@ -252,8 +260,18 @@ def test_embeddings(client: TestClient) -> None:
 # What there is.
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics", "/v1/models", "/v1/examples", "/openapi.json"])
+def test_heads(client: TestClient, path: str) -> None:
+    """RFC 9110, section 9.1: who answers GET answers HEAD."""
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == client.get(path).headers["content-type"]
+
+
 def test_models(client: TestClient, pipe: AudioToImage) -> None:
-    [told] = client.get("/v1/models").json()["models"]
+    answer = client.get("/v1/models").json()
+    assert answer["max_images"] == 64
+    [told] = answer["models"]
     assert (told["name"], told["default"], told["labels"]) == ("digits", True, list("0123456789"))
     assert told["image"] == {"width": 28, "height": 28, "channels": 1}
     assert set(told["controls"]) <= {"variation", "guidance", "steps"}

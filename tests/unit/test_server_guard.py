@@ -164,6 +164,17 @@ def test_a_server_that_is_open_has_its_machines_names(monkeypatch: pytest.Monkey
             check_problem(client.post("/v1/images", content=SEVEN, headers=headers), 403, "--origin")
 
 
+def test_the_name_that_it_listens_under_may_have_capitals() -> None:
+    with serving(host="Studio.Local", base="http://studio.local") as client:
+        assert client.get("/healthz").status_code == 200
+
+
+def test_404_where_nobody_speaks_live(client: TestClient) -> None:
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("ws://127.0.0.1/v1/images"):
+        pass
+    check_problem(refused.value, 404, "nothing here")
+
+
 def test_a_server_that_wants_a_token_has_any_name() -> None:
     with serving(host="0.0.0.0", token=TOKEN) as client:
         headers = {"host": "any.example", "origin": "http://any.example", "authorization": f"Bearer {TOKEN}"}
@@ -331,6 +342,13 @@ def test_a_rate_for_each_address(clock: SimpleNamespace) -> None:
         assert other.get("/v1/models").status_code == 200
         clock.now += 60
         assert client.get("/v1/models").status_code == 200
+
+
+def test_nobody_guesses_the_token_at_leisure(clock: SimpleNamespace) -> None:
+    for path in ("/v1/models", "/metrics"):
+        with serving(rate_per_minute=6, token=TOKEN) as client:
+            wrong = [client.get(path, headers={"authorization": "Bearer no"}).status_code for _ in range(8)]
+            assert wrong == [401] * 6 + [429] * 2
 
 
 @pytest.mark.parametrize("rate", [1, 7, 60, 600])

@@ -282,6 +282,13 @@ def test_the_line_in_the_middle(client: TestClient, monkeypatch: pytest.MonkeyPa
     check_problem(client.post("/v1/images?format=zip&num_images=4", content=SEVEN), 500)
 
 
+def test_a_broken_form_is_told_to_its_sender_alone(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    """Not to the log, which would have a byte of it."""
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    check_problem(client.post("/v1/images", content=SEVEN, headers=headers), 400, "form is broken")
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("method", "path", "breaking"),
     [("POST", "/v1/images", "server.images.parse"), ("GET", "/v1/models", "server.serving.Serving.describe")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -55,6 +56,8 @@ def create(settings: Settings | None = None) -> FastAPI:
         SoundsightError: A model cannot be served.
     """
     serving = Serving(settings or Settings.from_environment())
+    # It warns of every broken form, with a byte of it: whoever sends one is told, and nobody else.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

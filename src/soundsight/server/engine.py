@@ -191,6 +191,7 @@ class Engine:
                 for each in active:
                     _end(each, error)
                 active.clear()
+                self._carry()
             busy_s += time.monotonic() - began
             if num_ended:
                 with self._wake:

@@ -93,7 +93,9 @@ class Guard:
         self._direct = direct
         self._calls: OrderedDict[str, tuple[float, float]] = OrderedDict()
         # A proxy in front may pass on its own name, which its owner has named as an origin.
-        self._names = LOOPBACK | {settings.host} | {_host_of(origin.partition("://")[2]) for origin in settings.origins}
+        self._names = (
+            LOOPBACK | {settings.host.lower()} | {_host_of(origin.partition("://")[2]) for origin in settings.origins}
+        )
         if settings.is_open:
             own = socket.gethostname().lower()
             self._names |= {own, f"{own}.local"}
@@ -160,6 +162,8 @@ class Guard:
             raise
 
     def _check(self, scope: Scope, headers: Headers, path: str) -> None:
+        if scope["type"] == "websocket" and path != "/v1/live":
+            raise Problem(404, "there is nothing here")
         host = _host_of(headers.get("host", ""))
         # A page elsewhere may call its own name's address this machine (DNS rebinding): names are compared, too.
         if not self._answers_to(host):
@@ -171,18 +175,24 @@ class Guard:
             raise Problem(403, "pages of other origins may not call; the server's owner can allow one with --origin")
         # A browser asks first whether it may ask, without a token; a WebSocket shows its token in the first message.
         preflight = scope["type"] == "http" and scope["method"] == "OPTIONS"
-        if self._settings.token is not None and scope["type"] == "http" and path.startswith(_CLOSED) and not preflight:
-            kind, _, token = headers.get("authorization", "").partition(" ")
-            if kind.lower() != "bearer" or not is_token(token.strip(), self._settings):
-                raise Problem(
-                    401,
-                    "a token is needed: Authorization: Bearer TOKEN",
-                    headers={"WWW-Authenticate": 'Bearer realm="soundsight"'},
-                )
-        if self._settings.rate_per_minute is not None and path.startswith("/v1/") and not preflight:
+        is_known = preflight or scope["type"] == "websocket" or self._has_token(headers) or not path.startswith(_CLOSED)
+        # Also whoever has no token, so that nobody guesses it at leisure.
+        if self._settings.rate_per_minute is not None and not preflight and (path.startswith("/v1/") or not is_known):
             self._count(address_of(scope))
+        if not is_known:
+            raise Problem(
+                401,
+                "a token is needed: Authorization: Bearer TOKEN",
+                headers={"WWW-Authenticate": 'Bearer realm="soundsight"'},
+            )
         if scope["type"] == "http" and scope["method"] == "POST" and path.startswith("/v1/"):
             self._engine.check()  # before a byte of the body is read
+
+    def _has_token(self, headers: Headers) -> bool:
+        if self._settings.token is None:
+            return True
+        kind, _, token = headers.get("authorization", "").partition(" ")
+        return kind.lower() == "bearer" and is_token(token.strip(), self._settings)
 
     def _answers_to(self, host: str) -> bool:
         if host in self._names:

@@ -101,7 +101,10 @@ async def _answer(request: Request, job: RequestJob, form: str, headers: dict[st
         job.is_cancelled = True
         raise said
     if form == "ndjson":
-        return StreamingResponse(_lines(job, said), media_type=_TYPES[form], headers=headers)
+        lines = _lines(job, said)
+        if request.scope["http_version"] == "1.0":  # whose clients do not know pieces
+            return Response(b"".join([each async for each in lines]), media_type=_TYPES[form], headers=headers)
+        return StreamingResponse(lines, media_type=_TYPES[form], headers=headers)
     if isinstance(job, ImagesJob) and job.heard[0] is not None:
         headers["X-Heard"] = _plain(job.heard[0].label)
     return Response(said, media_type=_TYPES[form], headers=headers)

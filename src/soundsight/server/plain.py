@@ -40,20 +40,28 @@ async def health(request: Request) -> Response:
     return _json({"status": "ok", "version": __version__})
 
 
-@router.get("/metrics", **schemas.text(counters.MEDIA_TYPE), tags=["health"], operation_id="metrics")
+@router.head("/metrics", include_in_schema=False)
+@router.get(
+    "/metrics",
+    **schemas.text(counters.MEDIA_TYPE, "soundsight_images_total 512.0\n"),
+    tags=["health"],
+    operation_id="metrics",
+)
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
     serving: Serving = request.app.state.serving
     return Response(serving.counters.page(), headers={"content-type": counters.MEDIA_TYPE})
 
 
+@router.head("/v1/models", include_in_schema=False)
 @router.get("/v1/models", **schemas.answers(schemas.MODELS, 401, 403, 429), tags=["models"], operation_id="models")
 async def models(request: Request) -> Response:
     """The models that are served, and what each says of itself."""
     serving: Serving = request.app.state.serving
-    return _json({"models": serving.describe()})
+    return _json({"models": serving.describe(), "max_images": serving.settings.max_images})
 
 
+@router.head("/v1/examples", include_in_schema=False)
 @router.get(
     "/v1/examples", **schemas.answers(schemas.EXAMPLES, 401, 403, 429), tags=["models"], operation_id="examples"
 )

@@ -132,9 +132,10 @@ def _announce(url: str, say: Say) -> None:
                 say(_ready(url))
                 return
         except (OSError, HTTPException):
-            time.sleep(0.02)
+            pass
         finally:
             connection.close()
+        time.sleep(0.02)
 
 
 def _ready(url: str) -> str:

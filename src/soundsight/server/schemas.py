@@ -16,6 +16,21 @@ __all__ = ["EXAMPLES", "HEALTH", "MODELS", "SECURITY", "answers", "paths", "text
 
 Json = dict[str, Any]
 
+# What one may ask for, as an example.
+_ASKED: Json = {
+    "seed": 7,
+    "size": 280,
+    "model": "digits",
+    "variation": 0.8,
+    "guidance": 1.5,
+    "steps": 4,
+    "num_images": 4,
+    "num_frames": 12,
+    "format": "zip",
+    "split": False,
+}
+_WAV = "(a file's bytes)"
+
 _TEXT: Json = {"type": "string"}
 _NUMBER: Json = {"type": "number"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
@@ -29,6 +44,10 @@ def _object(required: Mapping[str, Json], **optional: Json) -> Json:
 
 def _array(items: Json) -> Json:
     return {"type": "array", "items": items}
+
+
+def _content(schema: Json, example: Any) -> Json:
+    return {"schema": schema, "example": example}
 
 
 def _or_null(schema: Json) -> Json:
@@ -63,8 +82,25 @@ _SOUND = _object(
     }
 )
 _IMAGE = _object({"part": _COUNT, "index": _COUNT, "width": _COUNT, "height": _COUNT, "png": _BASE64}, place=_NUMBER)
-_WHOLE = _object(
-    {"model": _TEXT, "seed": {"type": ["integer", "string"]}, "sounds": _array(_SOUND), "images": _array(_IMAGE)}
+_WHOLE = _content(
+    _object(
+        {"model": _TEXT, "seed": {"type": ["integer", "string"]}, "sounds": _array(_SOUND), "images": _array(_IMAGE)}
+    ),
+    {
+        "model": "digits",
+        "seed": 7,
+        "sounds": [
+            {
+                "part": 0,
+                "num_parts": 1,
+                "duration_s": 0.4975,
+                "peaks": [0.012, 0.4, 1.0, 0.3],
+                "features": {"bins": 40, "frames": 64, "png": "iVBORw0…"},
+                "heard": {"label": "7", "confidence": 0.98, "outlier": 0.01},
+            }
+        ],
+        "images": [{"part": 0, "index": 0, "width": 28, "height": 28, "png": "iVBORw0…"}],
+    },
 )
 _LINES = (
     "A JSON object a line: `sound` for each part of a sound (its outline, what the model sees and hears), "
@@ -72,29 +108,53 @@ _LINES = (
 )
 _LINES_EXAMPLE = '{"type": "image", "part": 0, "index": 0, "width": 28, "height": 28, "png": "iVBORw0…"}\n'
 
-HEALTH = _object({"status": {"const": "ok"}, "version": _TEXT})
-MODELS = _object(
+HEALTH = _content(_object({"status": {"const": "ok"}, "version": _TEXT}), {"status": "ok", "version": "0.1.0"})
+MODELS = _content(
+    _object(
+        {
+            "models": _array(
+                _object(
+                    {
+                        "name": _TEXT,
+                        "default": {"type": "boolean"},
+                        "summary": _TEXT,
+                        "hears": _TEXT,
+                        "limits": _array(_TEXT),
+                        "licence": _TEXT,
+                        "data": _array(_TEXT),
+                        "labels": _or_null(_array(_TEXT)),
+                        "image": _object({"width": _COUNT, "height": _COUNT, "channels": _COUNT}),
+                        "controls": _array({"enum": ["variation", "guidance", "steps"]}),
+                        "says": {"type": "boolean"},
+                    }
+                )
+            ),
+            "max_images": _COUNT,
+        }
+    ),
     {
-        "models": _array(
-            _object(
-                {
-                    "name": _TEXT,
-                    "default": {"type": "boolean"},
-                    "summary": _TEXT,
-                    "hears": _TEXT,
-                    "limits": _array(_TEXT),
-                    "licence": _TEXT,
-                    "data": _array(_TEXT),
-                    "labels": _or_null(_array(_TEXT)),
-                    "image": _object({"width": _COUNT, "height": _COUNT, "channels": _COUNT}),
-                    "controls": _array({"enum": ["variation", "guidance", "steps"]}),
-                    "says": {"type": "boolean"},
-                }
-            )
-        )
-    }
+        "models": [
+            {
+                "name": "digits",
+                "default": True,
+                "summary": "Spoken digits to handwritten ones; many handwritings for one sound.",
+                "hears": "one of the ten English digit words, zero to nine",
+                "limits": ["It draws a digit whatever it hears."],
+                "licence": "Apache-2.0",
+                "data": ["MNIST, LeCun, Cortes and Burges"],
+                "labels": list("0123456789"),
+                "image": {"width": 28, "height": 28, "channels": 1},
+                "controls": ["variation"],
+                "says": False,
+            }
+        ],
+        "max_images": 64,
+    },
 )
-EXAMPLES = _object({"examples": _array(_object({"name": _TEXT, "title": _TEXT, "url": _TEXT}))})
+EXAMPLES = _content(
+    _object({"examples": _array(_object({"name": _TEXT, "title": _TEXT, "url": _TEXT}))}),
+    {"examples": [{"name": "seven", "title": "seven", "url": "/static/examples/seven.flac"}]},
+)
 
 
 SECURITY: Json = {
@@ -123,15 +183,15 @@ def _extra(**openapi: Any) -> Json:
     return {"response_model": None, "openapi_extra": openapi}
 
 
-def answers(schema: Json, *refusals: int) -> Json:
+def answers(content: Json, *refusals: int) -> Json:
     """A route that answers with JSON."""
-    content = {"application/json": {"schema": schema}}
-    return _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(*refusals)})
+    ok = {"description": "OK", "content": {"application/json": content}}
+    return _extra(responses={"200": ok, **_refusals(*refusals)})
 
 
-def text(media_type: str) -> Json:
+def text(media_type: str, example: str) -> Json:
     """A route that answers with a text."""
-    content = {media_type.partition(";")[0]: {"schema": _TEXT}}
+    content = {media_type.partition(";")[0]: _content(_TEXT, example)}
     told = _extra(responses={"200": {"description": "OK", "content": content}, **_refusals(401, 403)})
     return told | {"response_class": PlainTextResponse}
 
@@ -142,7 +202,8 @@ def _parameters(options: Mapping[str, Json]) -> list[Json]:
     for name, option in options.items():
         schema = {key: value for key, value in option.items() if key != "description"}
         description = option.get("description", "")
-        found.append({"name": name, "in": "query", "required": False, "description": description, "schema": schema})
+        told = {"description": description, "schema": schema, "example": schema["examples"][0]}
+        found.append({"name": name, "in": "query", "required": False, **told})
     return found
 
 
@@ -155,7 +216,7 @@ def _options(kind: type[BaseModel]) -> dict[str, Json]:
             plain |= next(each for each in plain.pop("anyOf") if each.get("type") != "null")
         if schema.get("default") is not None:
             plain["default"] = schema["default"]
-        told[name] = plain
+        told[name] = plain | {"examples": [_ASKED[name]]}
     return told
 
 
@@ -164,21 +225,28 @@ def _form(options: Mapping[str, Json], *sounds: str) -> Json:
     return form | {"additionalProperties": False}
 
 
+def _filled(options: Mapping[str, Json], *sounds: str) -> Json:
+    """A form as one may send it, of options that every model has."""
+    usual = [name for name in ("num_images", "num_frames", "seed", "format") if name in options]
+    return {**dict.fromkeys(sounds, _WAV), **{name: options[name]["examples"][0] for name in usual}}
+
+
 def _sound_body(options: Mapping[str, Json]) -> Json:
     return {
         "required": True,
         "description": "A sound in any known format, as the body itself or as the part `file` of a form; with a form, "
         "options may be fields of it. Options stand in the query or in the form, not in both.",
         "content": {
-            "multipart/form-data": {"schema": _form(options, "file")},
-            "audio/*": {"schema": _BYTES},
-            "application/octet-stream": {"schema": _BYTES},
+            "multipart/form-data": _content(_form(options, "file"), _filled(options, "file")),
+            "audio/*": _content(_BYTES, _WAV),
+            "application/octet-stream": _content(_BYTES, _WAV),
         },
     }
 
 
 def _morph_body(options: Mapping[str, Json]) -> Json:
-    return {"required": True, "content": {"multipart/form-data": {"schema": _form(options, "first", "second")}}}
+    content = _content(_form(options, "first", "second"), _filled(options, "first", "second"))
+    return {"required": True, "content": {"multipart/form-data": content}}
 
 
 def _pictures(*kinds: str) -> Json:
@@ -193,9 +261,12 @@ def _pictures(*kinds: str) -> Json:
 
 _OF_SOUNDS = (400, 401, 403, 408, 413, 415, 422, 429, 503)
 _PICTURES = _pictures("image/png", "image/jpeg", "image/webp", "application/zip")
-_PICTURES["content"]["application/json"] = {"schema": _WHOLE}
+_PICTURES["content"]["application/json"] = _WHOLE
 _PICTURES["headers"]["X-Heard"] = {"description": "What was heard first, where the model says it.", "schema": _TEXT}
-_PLACE = _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)})
+_PLACE = _content(
+    _object({"model": _TEXT, "size": _COUNT, "embedding": _array(_NUMBER)}),
+    {"model": "alignment", "size": 64, "embedding": [0.03, -0.17, 0.08]},
+)
 
 
 def _operation(name: str, summary: str, tag: str, options: Mapping[str, Json], body: Json, answer: Json) -> Json:
@@ -215,8 +286,9 @@ def paths(models: Collection[str], max_images: int) -> Json:
     """The routes for sounds, which FastAPI does not know, of a server with these models."""
     images, morphs, embeddings = (_options(kind) for kind in (ImageOptions, MorphOptions, EmbeddingOptions))
     for options in (images, morphs):
-        options["model"]["enum"] = list(models)
-    images["num_images"]["maximum"] = max_images
+        options["model"] |= {"enum": list(models), "examples": list(models)[:1]}
+    embeddings["model"] |= {"examples": ["alignment"]}
+    images["num_images"] |= {"maximum": max_images, "examples": [min(4, max_images)]}
     return {
         "/v1/images": _operation("images", "Pictures of a sound", "pictures", images, _sound_body(images), _PICTURES),
         "/v1/morphs": _operation(
@@ -233,6 +305,6 @@ def paths(models: Collection[str], max_images: int) -> Json:
             "embeddings",
             embeddings,
             _sound_body(embeddings),
-            {"description": "The place.", "content": {"application/json": {"schema": _PLACE}}},
+            {"description": "The place.", "content": {"application/json": _PLACE}},
         ),
     }

@@ -68,14 +68,17 @@ async function go() {
   alertOf(null);
   const say = (text) => { $("morph-status").textContent = text; };
   try {
-    made = { sounds: { first: await soundOf("a"), second: await soundOf("b") }, options: options({ isNew: true }) };
-    frames = [];
-    $("morph-film").replaceChildren();
+    const wanted = { sounds: { first: await soundOf("a"), second: await soundOf("b") }, options: options({ isNew: true }) };
     say("Drawing.");
     const onWait = (seconds) => say(`The server is busy. Trying once more in ${seconds} s.`);
-    for await (const message of lines("v1/morphs", { query: { ...made.options, format: "ndjson" }, sounds: made.sounds, signal, onWait })) {
+    for await (const message of lines("v1/morphs", { query: { ...wanted.options, format: "ndjson" }, sounds: wanted.sounds, signal, onWait })) {
       if (signal.aborted) return;
       if (message.type !== "image") continue;
+      if (made !== wanted) { // what is there works until then, or where nothing comes
+        made = wanted;
+        frames = [];
+        $("morph-film").replaceChildren();
+      }
       frames.push(message);
       $("morph-film").append(make("img", { src: pngUrl(message.png), alt: "" }));
       $("morph-slider").value = Math.round(100 * message.place);

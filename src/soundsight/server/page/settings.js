@@ -100,7 +100,10 @@ export async function start() {
   for (const id of ["seed", "num-images"]) $(id).addEventListener("change", () => { whole($(id)); tell(); });
   $("split").addEventListener("change", tell);
   $("model").addEventListener("change", () => { showModel(); tell(); });
-  models = (await (await call("v1/models")).json()).models.filter(({ image }) => image);
+  const told = await (await call("v1/models")).json();
+  $("num-images").max = told.max_images;
+  whole($("num-images"));
+  models = told.models.filter(({ image }) => image);
   $("model").replaceChildren(...models.map(({ name }) => make("option", { value: name, textContent: name })));
   $("model").value = (models.find((one) => one.default) ?? models[0])?.name ?? "";
   showModel();
