@@ -353,6 +353,17 @@ def test_pairs_are_compared_at_the_size_that_is_asked_for(folder, model, tmp_pat
     assert f"Pictures are compared at {SIDE} by {SIDE} pixels." in evaluate(model, num_samples=0).notes
 
 
+def test_a_test_frame_that_is_a_training_frame_is_told(tmp_path):
+    """Its error is 0, and its ratio of signal to noise infinite, which JSON does not have."""
+    folder = write_pairs(tmp_path)
+    images = sorted(folder.rglob("*.png"))
+    for image in images[1:]:
+        image.write_bytes(images[0].read_bytes())
+    report = baselines(str(folder), image_size=32)
+    assert "∞" in "\n".join(lines(report))
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["scores"]
+
+
 def test_training_pairs_are_no_test(model):
     report = evaluate(model, split="random", num_samples=0)
     assert report.num_heard > 0

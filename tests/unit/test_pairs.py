@@ -13,7 +13,7 @@ from sample_data import write_scenes, write_tone
 from soundsight.config import DataConfig
 from soundsight.datasets import beach_frames, pairs, scenes, selection
 from soundsight.datasets.pair_set import PairSet
-from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs
+from soundsight.datasets.pair_splits import leak, nearest_in_time, split_pairs, usual_split
 from soundsight.datasets.sketch import sketch
 from soundsight.errors import DatasetError, UnknownNameError
 from soundsight.features import logmel
@@ -115,6 +115,29 @@ def test_a_table_that_is_none_is_refused_in_one_line(tmp_path, text, match):
     with pytest.raises(DatasetError, match=match) as caught:
         pairs.load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ("a.wav,a.png,x,0\nb.wav,b.png,,1\n", "row 3: no clip, which other rows have"),
+        ("a.wav,a.png,x,\nb.wav,b.png,x,1\n", "row 2: no time_s, which other rows have"),
+        (".,a.png,x,0\n", "'.' is no file"),
+        ("a.wav,./,x,0\n", "'./' is no file"),
+    ],
+)
+def test_a_field_that_is_blank_or_no_file_is_told(tmp_path, rows, match):
+    """A blank field must not throw all the others away."""
+    write_table(tmp_path, f"sound,image,clip,time_s\n{rows}")
+    with pytest.raises(DatasetError, match=match):
+        pairs.load(tmp_path)
+
+
+def test_a_folder_of_films_that_is_not_finished_is_no_folder_of_stems(tmp_path):
+    write_pair(tmp_path / "film", "0.wav", "0.png", 0)
+    (tmp_path / "from-video.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"no pairs\.csv yet, it is not finished"):
+        pairs.load(tmp_path)
 
 
 def test_a_table_of_another_encoding_and_a_folder_of_nothing(tmp_path):
@@ -257,6 +280,28 @@ def test_sounds_that_reach_into_the_test_block_do_not_train():
     split = split_pairs(found, "block", seed=0)
     assert found.times_s[split.test].min() == 7.5
     assert found.times_s[split.train].max() == 6.5
+
+
+def test_longer_sounds_keep_more_pairs_out_of_training(tmp_path):
+    """As ``datasets from-video`` noted how long they are."""
+    for i in range(24):
+        write_pair(tmp_path, f"{i}.wav", f"{i}.png", i)
+    write_table(tmp_path, "sound,image,clip,time_s\n" + "".join(f"{i}.wav,{i}.png,film,{i}\n" for i in range(24)))
+    (tmp_path / "from-video.json").write_text('{"options": {"window": 8.0}}')
+    split = split_pairs(pairs.load(tmp_path), "block", seed=0)
+    assert split.test.tolist() == list(range(18, 24))
+    assert split.train.tolist() == list(range(11))  # the sound at 10 s ends at 14, the first test sound begins there
+
+
+def test_pictures_of_one_sound_are_not_divided(tmp_path):
+    """Nobody noted times: four pictures of a sound are no block of it."""
+    for i in range(3):
+        for j in range(4):
+            write_pair(tmp_path, f"s{i}.wav", f"s{i}_{j}.png", 10 * i + j)
+    found = pairs.load(tmp_path)
+    assert usual_split(found) == "clip"
+    with pytest.raises(DatasetError, match="leaves the training part without a pair"):
+        split_pairs(found, "block", seed=0)
 
 
 def test_the_order_of_a_table_does_not_matter_for_blocks():

@@ -287,6 +287,14 @@ def test_a_finished_training_resumed_is_the_same_model(root, tmp_path):
     assert [line["step"] for line in metrics(out)] == [6]
 
 
+def test_no_batch_of_one_is_left(root, tmp_path):
+    """Batch normalisation could not train on it."""
+    num = len(trainer.load_training_data(recipe_for("lenet5"), 0, root, image_size=28, looks_ahead=False))
+    size = max(each for each in range(2, num // 2) if num % each == 1)
+    out = train(recipe_for("lenet5", train={"epochs": 2, "batch_size": size}), tmp_path / "out", root=root)
+    assert metrics(out)[-1]["step"] == 2 * (num // size)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="folders cannot be locked")
 def test_two_processes_do_not_train_in_one_folder(root, tmp_path):
     """Killed, the first one leaves the folder free."""

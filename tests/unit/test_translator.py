@@ -133,6 +133,7 @@ def test_a_code_that_is_drawn_has_a_divergence_and_nothing_else_of_the_noise() -
         ({"decoder": "transposed", "channels": (8, 8)}, "make pictures of 8 pixels"),
         ({"variational": True, "latent_size": 0}, "latent_size above 0"),
         ({"losses": {"l3": 1.0}}, "l3"),
+        ({"losses": {"l1": 1.0, "kl": 1.0}}, "kl needs variational"),
         ({"losses": {"l1": -1.0}}, "greater than or equal to 0"),
         ({"losses": {"l1": float("nan")}}, "finite"),
     ],

@@ -17,10 +17,10 @@ from soundsight.errors import OutputError, SoundsightError, require
 if TYPE_CHECKING:
     from soundsight.evaluation.adapter_report import Painted
 
-__all__ = ["ALIGNMENT", "JUDGE", "Painter", "evaluate", "is_adapter"]
+__all__ = ["ALIGNMENT", "Painter", "evaluate", "is_adapter"]
 
 # What is meant where nothing is named; both know digits alone.
-JUDGE, ALIGNMENT = "lenet5", "alignment"
+ALIGNMENT = "alignment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +44,20 @@ class Painter:
         if named := self._named():
             raise SoundsightError(f"'{model}' is no adapter, and paints by itself or not at all: leave {named[0]} out")
 
-    def check(self, model: str, judge: str, draws: int) -> None:
+    def check(self, model: str, judge: str | None, draws: int) -> None:
         """Refuse a judge and other options without something to paint, and something to paint without a judge.
 
         Raises:
             SoundsightError: The one is there without the other.
         """
         if self.backbone is None:
-            lonely = [*(["--judge"] if judge != JUDGE else []), *(["--draws"] if draws != 1 else []), *self._named()]
+            lonely = [*(["--judge"] if judge is not None else []), *(["--draws"] if draws != 1 else []), *self._named()]
             if lonely:
                 raise SoundsightError(
                     f"'{model}' is an adapter, and paints nothing itself: add --backbone with the text-to-image model "
                     f"that paints what it says, or leave {lonely[0]} out"
                 )
-        elif judge == JUDGE:
+        elif judge is None:
             raise SoundsightError(
                 "--backbone paints, and nothing reads the pictures: add --judge with a trained judge of such pictures, "
                 "as 'soundsight train resnet-cifar10' makes one"
@@ -99,7 +99,7 @@ def evaluate(
     seed: int,
     out: Path | None,
     data: Path | None,
-    judge: str,
+    judge: str | None,
     samples: int,
     draws: int,
     *,
@@ -132,7 +132,7 @@ def _painted(
     split: str | None,
     seed: int,
     data: Path | None,
-    judge: str,
+    judge: str | None,
     samples: int,
     draws: int,
 ) -> Painted:
@@ -143,6 +143,7 @@ def _painted(
     from soundsight.evaluation.progress import bar
 
     assert painter.backbone is not None
+    assert judge is not None
     settings = Settings(painter.backbone, judge, seed, draws, samples, painter.steps, painter.guidance, painter.options)
     with bar() as watch:
         return evaluate_painted(model, settings, split=split, root=data, watch=watch)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from soundsight.cli import adapter, complete_models, examples, show
-from soundsight.cli.adapter import ALIGNMENT, JUDGE
+from soundsight.cli.adapter import ALIGNMENT
 from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError
 
@@ -58,14 +58,15 @@ def evaluate(
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
     ] = None,
     judge: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="MODEL",
-            help="Name or folder of a classifier that reads the pictures. Of pairs, which have no labels, none is used "
-            "unless one is named; Fréchet and kernel distance are then of its features. It must know pictures of the "
-            "same channels, as large or smaller by a whole number. With --backbone one must be named.",
+            help="Name or folder of a classifier that reads the pictures, by default lenet5 for digits. Of pairs, "
+            "which have no labels, none is used unless one is named; Fréchet and kernel distance are then of its "
+            "features. It must know pictures of the same channels, as large or smaller by a whole number. With "
+            "--backbone one must be named.",
         ),
-    ] = JUDGE,
+    ] = None,
     samples: Annotated[
         int, typer.Option(metavar="N", help="Random pictures in the report, 0 to 100: of each label, or test pairs.")
     ] = 10,

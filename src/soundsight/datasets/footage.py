@@ -211,8 +211,8 @@ def _safe(name: str) -> str:
     safe = "".join("_" if c in _UNSAFE or not c.isprintable() else c for c in name)
     while len(safe.encode()) > _MAX_NAME_BYTES:
         safe = safe[:-1]
-    # Windows drops dots and blanks at the end; what begins with a dot is hidden elsewhere.
-    safe = safe.rstrip(". ")
+    # Windows drops dots and blanks at the end; what begins with a dot is hidden elsewhere, and tables drop blanks.
+    safe = safe.rstrip(". ").lstrip()
     return f"_{safe}" if safe.startswith(".") or not safe else safe
 
 

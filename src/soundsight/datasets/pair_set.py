@@ -35,6 +35,7 @@ class PairSet:
         clips: P names of what the pairs were cut from: neighbours in one clip resemble each other.
         times_s: (P,) float64, when in its clip.
         features_PFN: (P, F, N) float32, as the publisher computed them; None where there are sounds, or nothing.
+        window_s: How long a sound is: those of two pairs that are nearer in time share some of it.
     """
 
     images: tuple[Path, ...]
@@ -42,6 +43,7 @@ class PairSet:
     clips: tuple[str, ...]
     times_s: NDArray[np.float64]
     features_PFN: Float32 | None = None
+    window_s: float = 1.0
 
     def __post_init__(self) -> None:
         columns = [self.images, self.clips, self.times_s]

@@ -20,8 +20,8 @@ TEST_FRACTION = 0.25
 """As in the experiment of Vuruma (2025): 360 train, 120 test."""
 _LEAST = 4
 """Pairs that a clip needs for a block of it to test."""
-_WINDOW_S = 1.0
-"""Sounds of two pairs that are nearer than this share some of it."""
+_GAP_S = 1.0
+"""Between training and test block at least; as long as a sound, where these are longer."""
 _OTHER = "use 'clip' (--split clip, or in training --set data.split=clip)"
 _KNOWN = "'block', 'clip', 'clip:NAME' or 'random'"
 
@@ -31,7 +31,8 @@ def split_pairs(pairs: PairSet, name: str, *, seed: int) -> Split:
 
     Args:
         pairs: The pairs.
-        name: ``"block"``, the last quarter of each clip tests, and what is nearer to it than a second does not train.
+        name: ``"block"``, the last quarter of each clip tests; what is nearer to it than a second, or than a sound is
+            long, does not train, nor what shares a file with it.
             ``"clip"``, a quarter of the clips test, at least one. ``"clip:NAME"``, that clip. ``"random"``, a quarter
             of all pairs: neighbours of test frames train, and the nearest training frame nearly is the test frame.
         seed: Of ``clip`` and ``random``; the others do not depend on it.
@@ -76,7 +77,12 @@ def split_pairs(pairs: PairSet, name: str, *, seed: int) -> Split:
 
 def usual_split(pairs: PairSet) -> str:
     """``block``, or ``clip`` where no clip is long enough for a block of it to test."""
-    return "block" if max(Counter(pairs.clips).values(), default=0) >= _LEAST else "clip"
+    clips_P = np.array(pairs.clips)
+    for clip, num in Counter(pairs.clips).items():
+        if num >= _LEAST and np.ptp(pairs.times_s[clips_P == clip]) > 0:
+            return "block"
+    # Where nobody noted times, neighbours are not known: pictures of one sound, say.
+    return "clip" if len(set(pairs.clips)) > 1 else "block"
 
 
 def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -91,13 +97,24 @@ def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_
         test_P[rows[first:]] = True
         # Pairs of one time, where nobody noted it, have no block of their own.
         if pairs.times_s[rows[-1]] > pairs.times_s[rows[0]]:
-            near_P[rows[:first]] = pairs.times_s[rows[:first]] > pairs.times_s[rows[first]] - _WINDOW_S
+            near_P[rows[:first]] = pairs.times_s[rows[:first]] > pairs.times_s[rows[first]] - max(
+                _GAP_S, pairs.window_s
+            )
     if not test_P.any():
         longest = max(Counter(pairs.clips).values(), default=0)
         raise DatasetError(
             f"split 'block' needs a clip of {_LEAST} pairs or more, here the longest has {longest}; {_OTHER}"
         )
-    return test_P, near_P
+    return test_P, near_P | (_shares(pairs, test_P) & ~test_P)
+
+
+def _shares(pairs: PairSet, test_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which pairs have the sound or the picture of a pair that tests."""
+    found_P = np.zeros(len(pairs), np.bool_)
+    for files in (pairs.images, pairs.sounds or ()):
+        known = {files[row] for row in np.flatnonzero(test_P)} if files else set()
+        found_P |= np.array([path in known for path in files], np.bool_) if files else False
+    return found_P
 
 
 def nearest_in_time(pairs: PairSet, split: Split) -> Int64:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,6 +38,8 @@ INFO = DatasetInfo(
 )
 TABLE = "pairs.csv"
 """Name of the table, where there is one."""
+MADE = "from-video.json"
+"""What ``datasets from-video`` notes in a folder before it fills it; the table comes last."""
 MAX_TABLE_BYTES = 256 << 20
 _LARGEST = float(np.finfo(np.float32).max)
 _SOUNDS = frozenset(
@@ -55,7 +59,11 @@ def load(folder: Path) -> PairSet:
         raise DatasetError(
             f"{folder}: no such folder; a folder of pairs holds {TABLE}, or sounds and pictures of one stem"
         )
-    return _from_table(folder) if (folder / TABLE).exists() else _from_stems(folder)
+    if (folder / TABLE).exists():
+        return _from_table(folder)
+    if (folder / MADE).exists():
+        raise DatasetError(f"{folder}: no {TABLE} yet, it is not finished; run 'soundsight datasets from-video' again")
+    return _from_stems(folder)
 
 
 def check(folder: Path) -> Report:
@@ -108,7 +116,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
         DatasetError: The name is empty, absolute, or leads out of the folder.
     """
     plain = PurePosixPath(name.replace("\\", "/"))
-    if not name or plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0] or "\0" in name:
+    if not plain.parts or plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0] or "\0" in name:
         raise DatasetError(f"{where}: {name!r} is no file below the folder; expected a path from {folder.name} on")
     return folder / plain
 
@@ -138,10 +146,28 @@ def _from_table(folder: Path) -> PairSet:
         images.append(inside(folder, row["image"], where))
         times_s.append(number(row["time_s"], where) if row.get("time_s") else 0.0)
     _refuse_twice(file, list(rows), sounds, images)
+    for column in ("clip", "time_s"):
+        _refuse_gaps(file, rows, column)
     clips = tuple(row.get("clip", "") for row in rows.values())
     if not all(clips):
         clips = join_clips([str(path) for path in sounds], [str(path) for path in images])
-    return PairSet(tuple(images), tuple(sounds), clips, np.array(times_s, np.float64))
+    return PairSet(tuple(images), tuple(sounds), clips, np.array(times_s, np.float64), window_s=_window(folder))
+
+
+def _window(folder: Path) -> float:
+    """Seconds of sound around each picture, as ``datasets from-video`` noted them; one where nobody did."""
+    try:
+        window_s = json.loads((folder / MADE).read_text(encoding="utf-8"))["options"]["window"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1.0
+    return float(window_s) if isinstance(window_s, int | float) else 1.0
+
+
+def _refuse_gaps(file: Path, rows: Mapping[int, Mapping[str, str]], column: str) -> None:
+    """A column is filled or empty: one blank field would make a clip of its own, or a moment at the start."""
+    blank = [line for line, row in rows.items() if not row.get(column)]
+    if blank and len(blank) < len(rows):
+        raise DatasetError(f"{file}, row {blank[0]}: no {column}, which other rows have; fill in all or none")
 
 
 def _refuse_twice(file: Path, lines: list[int], sounds: list[Path], images: list[Path]) -> None:

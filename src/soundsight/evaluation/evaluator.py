@@ -45,7 +45,7 @@ def evaluate(
     *,
     split: str | None = None,
     seed: int = 0,
-    judge: str | Path = _JUDGE,
+    judge: str | Path | None = None,
     num_samples: int = 10,
     draws: int = 1,
     max_pairs: int | None = None,
@@ -60,8 +60,8 @@ def evaluate(
         name_or_folder: A model of the package, or a model folder.
         split: One that ``make_split`` knows; None is the one that the model was trained with.
         seed: Of the pairs, the noise and the choice of samples.
-        judge: A classifier of pictures, by name or folder. The usual one reads digits: pictures of pairs are compared
-            in the features of another, if one is named.
+        judge: A classifier of pictures, by name or folder; None is ``lenet5`` for digits, and none for pairs, whose
+            pictures are compared in its features if one is named.
         num_samples: Random pictures of each label in the report.
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
         max_pairs: Most test pairs of a recording and a picture, taken evenly: for a quick look. None takes all.
@@ -102,7 +102,7 @@ def evaluate(
     elif model.kind == "judge":
         if split is not None:
             raise SoundsightError(f"'{model.name}' is a judge, tested on real test images; leave --split out")
-        if judge != _JUDGE:
+        if judge is not None:
             raise SoundsightError(f"'{model.name}' is a judge itself, tested on real test images; leave --judge out")
         found = evaluate_judge(model, root)
     elif recipe_of(model).data.pairs is not None:
@@ -117,7 +117,7 @@ def evaluate(
         tested = trial.load_trial(model, pipe, split, seed, root, draws, max_pairs)
         shape = (model.image.channels, model.image.height, model.image.width)
         space = load_alignment(alignment, shape)
-        judge_model, judge_of = load_judge(judge, len(tested.labels), shape)
+        judge_model, judge_of = load_judge(judge or _JUDGE, len(tested.labels), shape)
         rows = trial.choose(tested, num_samples)
         near_R = trial.nearest_labels(pipe, tested)
         # Before the long part: a mistake in a path shows at once.
@@ -166,7 +166,7 @@ def baselines(
     *,
     split: str | None = None,
     seed: int = 0,
-    judge: str | Path = _JUDGE,
+    judge: str | Path | None = None,
     alignment: str | Path | None = _ALIGNMENT,
     image_size: int = _SIZE,
     data: Path | None = None,
@@ -218,9 +218,9 @@ def baselines(
     )
 
 
-def _named(judge: str | Path, alignment: str | Path | None) -> Networks:
+def _named(judge: str | Path | None, alignment: str | Path | None) -> Networks:
     """Networks for pairs: the usual ones, which nobody need name, know digits and nothing else."""
-    return Networks(None if judge == _JUDGE else judge, None if alignment == _ALIGNMENT else alignment)
+    return Networks(judge, None if alignment == _ALIGNMENT else alignment)
 
 
 def _read(path: Path) -> ModelFolder:
@@ -289,7 +289,7 @@ def _command(
     model: str | Path,
     split: str | None,
     seed: int,
-    judge: str | Path,
+    judge: str | Path | None,
     num_samples: int,
     draws: int,
     max_pairs: int | None,
@@ -302,7 +302,7 @@ def _command(
     for option, value, usual in (
         ("--split", split, None),
         ("--seed", seed, 0),
-        ("--judge", judge, _JUDGE),
+        ("--judge", judge, None),
         ("--samples", num_samples, 10),
         ("--draws", draws, 1),
         ("--max-pairs", max_pairs, None),

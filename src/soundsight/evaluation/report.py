@@ -272,18 +272,20 @@ def _plain(item: Any) -> dict[str, Any]:
 
 
 def without_nan(value: Any) -> Any:
-    """Nested JSON values with null in place of NaN, which JSON does not have."""
+    """Nested JSON values with null in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, dict):
         return {key: without_nan(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def number(score: Score, value: float) -> str:
     """A value as text: accuracies in per cent, others as they are, a dash for what could not be computed."""
     if math.isnan(value):
         return "–"
+    if math.isinf(value):  # the PSNR of a picture that is the real one itself
+        return "∞"
     return f"{100 * value:.2f} %" if "accuracy" in score.name else f"{value:.3f}"
 
 

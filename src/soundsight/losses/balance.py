@@ -13,8 +13,10 @@ __all__ = ["balanced"]
 def balanced(terms: Mapping[str, Tensor], weights: Mapping[str, float], picture: Tensor) -> dict[str, Tensor]:
     """Scale terms so that their gradients at the picture have lengths in the ratio of their weights.
 
-    Term i becomes wᵢ / ‖∂ lossᵢ / ∂ picture‖ · lossᵢ, times the length of the weighted terms' gradients as they were:
-    Σ wᵢ ‖gᵢ‖ / Σ wᵢ. The factor is taken as constant. A term whose gradient is 0 is weighted only.
+    Term i becomes wᵢ / Σw / ‖∂ lossᵢ / ∂ picture‖ · lossᵢ, times the mean length of the gradients as they were:
+    Σ wᵢ ‖gᵢ‖ / Σw. Weights are shares, so that all of them doubled change nothing: terms beside these, which are not
+    balanced, pull Σw times as hard as without. The factor is taken as constant. A term whose gradient is 0 is weighted
+    only.
 
     Args:
         terms: Scalars that depend on ``picture``, by name.

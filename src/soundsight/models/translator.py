@@ -109,6 +109,8 @@ class Options(BaseModel):
                 f"channels of {doublings - 1} layers and the last make pictures of {2**doublings} pixels, "
                 f"not image_size {self.image_size}"
             )
+        if self.losses.kl and not self.variational:
+            raise ValueError("the objective kl needs variational: this code is not drawn")
         if self.variational and not self.latent_size:
             raise ValueError("variational needs a latent_size above 0")
         return self

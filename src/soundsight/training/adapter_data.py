@@ -17,7 +17,7 @@ from soundsight.datasets.captions import prompts_of
 from soundsight.datasets.info import DatasetInfo, data_root
 from soundsight.encoders.embedding import Embedding
 from soundsight.encoders.shards import read_shards, records
-from soundsight.encoders.stored import Stored, read_array
+from soundsight.encoders.stored import Stored, key_of, read_array
 from soundsight.errors import DatasetError, RecipeError
 from soundsight.training.adapter_recipe import AdapterData, AdapterRecipe, EncoderConfig, TargetsConfig
 
@@ -228,4 +228,9 @@ def _read_table(path: Path, columns: tuple[str, str, str]) -> list[tuple[str, st
     for number, line in enumerate(lines, start=2):
         if "" in line:
             raise DatasetError(f"{path}: line {number} lacks its {columns[line.index('')]}")
+    # Once in a training and once in a test fold, it would be known.
+    first: dict[str, int] = {}
+    for number, (name, _, _) in enumerate(lines, start=2):
+        if (before := first.setdefault(key_of(name), number)) != number:
+            raise DatasetError(f"{path}: line {number}: {name!r:.100} is the recording of line {before}; name it once")
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from soundsight.training.loading import load_training_data
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.system import build_system, check_calibration, check_phases
 from soundsight.training.teachers import teachers_of
+from soundsight.training.trainer import steps_per_epoch
 
 __all__ = ["Plan", "plan"]
 
@@ -107,7 +107,7 @@ def plan(recipe: Recipe) -> Plan:
             optimizer.step()
         times.append(time.perf_counter() - began)
     step_s = statistics.median(times[_WARM_STEPS:])
-    num_steps = recipe.train.epochs * math.ceil(len(data) / recipe.train.batch_size)
+    num_steps = recipe.train.epochs * steps_per_epoch(len(data), recipe.train.batch_size)
     counts = {name: count_parameters(child) for name, child in module.named_children()}
     counts["all"] = count_parameters(module)
     return Plan(recipe, counts, len(data), num_steps, step_s)

@@ -32,7 +32,7 @@ from soundsight.training.state import load_state, save_state
 from soundsight.training.system import build_system, check_calibration, check_phases
 from soundsight.training.teachers import teachers_of
 
-__all__ = ["Progress", "train"]
+__all__ = ["Progress", "steps_per_epoch", "train"]
 
 LOG_EVERY = 50
 """Steps between lines of ``metrics.jsonl``; the losses in a line are means over them."""
@@ -119,6 +119,7 @@ class _Run:
         image_size = self.system.image_shape[2]
         data = load_training_data(recipe, self.system.latent_size, root, image_size=image_size, looks_ahead=looks_ahead)
         check_shapes(self.system, data)
+        _check_batch(self.module, min(len(data), recipe.train.batch_size))
         # Now, not at the end: what cannot be spoken should not cost a training.
         self._calibration = load_calibration_data(recipe)
         # Small convolutions run up to twice as fast with the channels of a pixel side by side.
@@ -142,7 +143,7 @@ class _Run:
             raise RecipeError(f"{out} was begun with another model in 'frozen.model'; take that one")
         self.step = int(saved["step"]) if saved else 0
         self._seconds = float(saved["seconds"]) if saved else 0.0
-        self.steps_per_epoch = math.ceil(len(data) / recipe.train.batch_size)
+        self.steps_per_epoch = steps_per_epoch(len(data), recipe.train.batch_size)
         self.num_steps = recipe.train.epochs * self.steps_per_epoch
         self._journal = Journal(out, self.step)
         self._order: tuple[int, Tensor] | None = None
@@ -192,6 +193,8 @@ class _Run:
                 losses = self.system.losses(phase, batch, self.step)
                 if phase == self.system.phases[-1]:
                     losses = losses | {name: teacher(batch) for name, teacher in self.teachers.items()}
+                if not losses:
+                    raise RecipeError("no objective has a weight above 0: there is nothing to learn from")
                 total = torch.stack(list(losses.values())).sum()
             self.accelerator.backward(total)
             _average_gradients(self.accelerator, self.system.parameters_of(phase))
@@ -206,7 +209,8 @@ class _Run:
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, self.data.order(epoch))
         size = self.config.batch_size
-        return self._order[1][place * size : (place + 1) * size]
+        last = place + 1 == self.steps_per_epoch
+        return self._order[1][place * size : None if last else (place + 1) * size]
 
     def _share(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """This process's part of a batch, cut after all was drawn: noise does not depend on the number of processes."""
@@ -279,6 +283,17 @@ class _Run:
             self.best_module.eval().calibrate(features_RFN, labels_R)  # type: ignore[operator]
 
 
+def steps_per_epoch(num: int, batch_size: int) -> int:
+    """Batches of an epoch; one that would be left alone goes with the batch before it.
+
+    Batch normalisation has nothing to normalise by in a batch of one.
+
+    >>> [steps_per_epoch(num, 32) for num in (1, 32, 33, 34)]
+    [1, 1, 1, 2]
+    """
+    return max(1, math.ceil((num - 1) / batch_size)) if batch_size > 1 else num
+
+
 def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
     """Give each gradient its mean over the processes.
 
@@ -288,6 +303,11 @@ def _average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter])
         for parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
+
+
+def _check_batch(module: nn.Module, size: int) -> None:
+    if size == 1 and any(isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) for layer in module.modules()):
+        raise RecipeError("a batch of one has no spread to normalise by; this model learns from two or more at a time")
 
 
 def _accelerator(out: Path) -> Accelerator:
