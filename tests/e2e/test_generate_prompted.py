@@ -15,6 +15,7 @@ from safetensors.torch import save
 import tiny_backbones
 import tiny_clap
 from soundsight import adapters, encoders
+from soundsight.backbones.backbone import Backbone, Painting
 from soundsight.cli import main
 from soundsight.folder import ModelFolder, write_folder
 from soundsight.manifest import NO_PICTURE
@@ -60,6 +61,30 @@ def paint(
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image).astype(int)
+
+
+def test_ctrl_c_ends_the_sound_in_hand(paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished stays; no other sound is begun, which may take minutes."""
+    painted, own = [], Backbone.paint
+
+    def interrupted(painter: Backbone, *args: object, **settings: object) -> object:
+        painted.append(settings)
+        if len(painted) == 2:
+            raise KeyboardInterrupt
+        return own(painter, *args, **settings)
+
+    monkeypatch.setattr(Backbone, "paint", interrupted)
+    code, _, _ = paint(ONE, TWO, EXAMPLES / "seven.wav", EXAMPLES / "three.wav", "-o", tmp_path)
+    assert (code, len(painted)) == (130, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
+
+
+def test_a_mixture_that_is_made_black_is_told(paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    black = Painting(np.zeros((1, 3, 16, 16), np.float32), (0,))
+    monkeypatch.setattr(Backbone, "paint", lambda *_, **__: black)
+    code, _, err = paint("--mix", f"{ONE}:0.6", f"{TWO}:0.4", "-o", tmp_path)
+    assert code == 0
+    assert "safety checker has made 1 of 1 pictures black" in "\n".join(err)
 
 
 def test_pictures_of_several_sounds(paint, tmp_path: Path) -> None:

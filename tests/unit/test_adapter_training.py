@@ -372,6 +372,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], Any, str]] = {
     "no array": (lambda root: (root / "x.npy").unlink(), {}, "x.npy: there is no such file"),
     "a pickle": (lambda root: (root / "x.npy").write_bytes(b"\x80\x04N."), {}, "not an array in NumPy's format"),
     "no column": (lambda root: None, {"label": "word"}, "no column 'word'; columns: filename, fold, category"),
+    "a twin": (
+        lambda root: write_csv(root / "table.csv", [["a.wav", "1", "dog"], ["a.flac", "4", "dog"]]),
+        {},
+        "line 3: 'a.flac' is the recording of line 2; name it once",
+    ),
     "a gap": (lambda root: write_csv(root / "table.csv", [["a.wav", "1", ""]]), {}, "line 2 lacks its category"),
     "no shards": (
         lambda root: None,

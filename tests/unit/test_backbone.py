@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,41 @@ def test_sizes_other_than_squares(painter: Backbone) -> None:
     step = painter.size_step
     assert painter.paint(said(), size=(4 * step, 2 * step), steps=1).images_NCHW.shape == (1, 3, 4 * step, 2 * step)
     assert painter.paint(said(), steps=1).images_NCHW.shape == (1, 3, 16, 16), "what it was made for"
+
+
+def test_the_size_that_a_config_may_leave_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    painter = backbone("sdxl")
+    scale = painter.pipeline.vae_scale_factor
+    for side, expected in ((8, 8), ([8, 8], 8), (None, 128)):
+        monkeypatch.setattr(
+            painter,
+            "pipeline",
+            SimpleNamespace(vae_scale_factor=scale, unet=SimpleNamespace(config=SimpleNamespace(sample_size=side))),
+        )
+        assert painter.default_size == expected * scale
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "the memory ran out"),
+        (MemoryError(), "the memory ran out"),
+        (
+            TypeError("unsupported operand type(s) for /: 'NoneType' and 'float'"),
+            "it cannot paint .*unsupported operand",
+        ),
+    ],
+)
+def test_a_painting_that_fails_is_one_line(error: Exception, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    painter = backbone("sd15")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(type(painter.pipeline), "__call__", fails)
+    with pytest.raises(ModelError, match=fault) as caught:
+        painter.paint(said(), **QUICK)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_blackened_picture_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,20 @@ def test_shards_are_read_as_one_and_found_by_name(tmp_path: Path) -> None:
     assert [len(embedding.tokens_LD) for embedding in one.pair(["x/c.flac", "a.wav", "b.wav"])] == [1, 3, 2]
 
 
+def test_shards_of_two_encoders_are_not_read_as_one(tmp_path: Path) -> None:
+    """Those that do not say whose they are go with any."""
+
+    def made_by(name: str, key: str) -> Path:
+        facts = json.dumps({"encoder": name, "identity": f"{name}-weights"}).encode()
+        return shard(tmp_path / f"{key}.tar", [(f"{key}.npy", npy(0, 4)), (f"{key}.json", facts)])
+
+    unsaid = shard(tmp_path / "x.tar", [("x.npy", npy(0, 4))])
+    clap, vggish = made_by("clap", "a"), made_by("vggish", "b")
+    assert len(read_shards([unsaid, clap, made_by("clap", "c")])) == 3
+    with pytest.raises(DatasetError, match=r"'b' was embedded by 'vggish' .*, others by 'clap'"):
+        read_shards([clap, unsaid, vggish])
+
+
 @pytest.mark.parametrize(
     ("members", "kinds", "fault"),
     [

@@ -180,6 +180,8 @@ def refused(error: type[SoundsightError], match: str) -> Any:
         ({"steps": 0}, "steps is 0"),
         ({"guidance": float("nan")}, "guidance is nan"),
         ({"text_share": 0.5}, "needs a text"),
+        ({"follow_loudness": True, "guidance": 5.0}, "leave one of the two out"),
+        ({"negative": "rain", "guidance": 1.0}, "nothing leads away from a negative prompt"),
         ({"text_share": 1.5, "prompt": "dog"}, "text_share is 1.5"),
         ({"prompt": 3}, "prompt is 3"),
         ({"prompt": "x" * 20_000}, "at most 10,000"),

@@ -20,7 +20,7 @@ from soundsight.backbones.regions import Region, check_places, mask_of, painted_
 from soundsight.backbones.settings import check_settings, sides_of
 from soundsight.conditioning import Conditioning
 from soundsight.errors import ModelError, SoundsightError
-from soundsight.foreign import quiet
+from soundsight.foreign import line, quiet
 from soundsight.texts.diffusion.encoders import DiffusionTexts
 from soundsight.texts.diffusion.families import Family
 
@@ -35,6 +35,8 @@ Progress = Callable[[int, int], None]
 _REMEMBERED = 16
 # U-Nets' pipelines want whole blocks of 8 pixels, whatever their autoencoder scales by.
 _BLOCK = 8
+# Of latents, where a config does not say it: Stable Diffusion XL's.
+_USUAL_SIDE = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +81,9 @@ class Backbone:
     @property
     def default_size(self) -> int:
         """Side in pixels of the square pictures that it was made for."""
-        return int(self._network.config.sample_size) * int(self.pipeline.vae_scale_factor)
+        side = self._network.config.sample_size  # one number, one for each side, or none
+        side = min(side, default=None) if isinstance(side, list | tuple) else side
+        return int(side if isinstance(side, int) else _USUAL_SIDE) * int(self.pipeline.vae_scale_factor)
 
     @property
     def size_step(self) -> int:
@@ -219,6 +223,17 @@ class Backbone:
                 f"{self.name}: the GPU's memory ran out; paint fewer or smaller pictures at once, or load it with "
                 "another offload, with vae_slicing or with vae_tiling"
             ) from error
+        except SoundsightError:  # of whoever watches
+            raise
+        except (
+            Exception
+        ) as error:  # parts that a folder puts together as it likes; PyTorch's own kind has many meanings
+            if isinstance(error, MemoryError) or "allocate memory" in str(error):
+                raise ModelError(
+                    f"{self.name}: the memory ran out; paint fewer or smaller pictures at once, or load it with "
+                    "vae_slicing, vae_tiling or precision bf16"
+                ) from error
+            raise ModelError(f"{self.name}: it cannot paint ({line(error)})") from error
         images_NCHW = np.ascontiguousarray(found.images.transpose(0, 3, 1, 2), np.float32)
         if not np.isfinite(images_NCHW).all():
             raise ModelError(f"{self.name}: its weights make no finite numbers; precision bf16 or fp32 may")

@@ -107,12 +107,14 @@ def run(
         OutputError: Nothing can be written any more.
         ModelError: The network failed.
     """
-    yield from _side_by_side(lambda job: _work(pipe, *job, settings), list(zip(sources, names, strict=True)))
+    # Where calls wait for each other, Ctrl-C ends the one in hand only if it is this thread's.
+    most = min(_MAX_THREADS, _num_cores()) if pipe.in_parallel else 1
+    yield from _side_by_side(lambda job: _work(pipe, *job, settings), list(zip(sources, names, strict=True)), most)
 
 
-def _side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result, None, None]:
+def _side_by_side(work: Callable[[Item], Result], items: Sequence[Item], most: int) -> Generator[Result, None, None]:
     """``map`` on threads: decoding, the network, scaling and encoding all let go of the interpreter."""
-    num_threads = min(_MAX_THREADS, _num_cores(), len(items))
+    num_threads = min(most, len(items))
     if num_threads < 2:
         yield from map(work, items)
         return

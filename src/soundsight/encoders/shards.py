@@ -46,10 +46,10 @@ def read_shards(paths: Sequence[Path]) -> Stored:
         paths: The shards; which of them a recording is in does not matter.
 
     Raises:
-        DatasetError: As for ``records``; or a recording is in them twice, widths differ, or there are none.
+        DatasetError: As for ``records``; or a recording is in them twice, widths or encoders differ, or there are none.
     """
     tokens: dict[str, Float32] = {}
-    num_bytes, size = 0, None
+    num_bytes, size, maker = 0, None, None
     for path in paths:
         for record in records(path):
             if record.key in tokens:
@@ -59,6 +59,13 @@ def read_shards(paths: Sequence[Path]) -> Stored:
                 raise DatasetError(
                     f"{path}: the embedding of {record.key!r:.200} has {record.tokens_LD.shape[1]} numbers; "
                     f"expected {size}, as the others have"
+                )
+            said = record.facts.get("encoder"), record.facts.get("identity")
+            maker = maker or (said if any(said) else None)  # shards of others may not say it
+            if maker is not None and any(said) and said != maker:
+                raise DatasetError(
+                    f"{path}: {record.key!r:.200} was embedded by {said[0]!r:.60} ({str(said[1])[:12]}), others by "
+                    f"{maker[0]!r:.60} ({str(maker[1])[:12]}); shards of one encoder are wanted"
                 )
             num_bytes += record.tokens_LD.nbytes
             if num_bytes > MAX_BYTES:

@@ -95,7 +95,9 @@ def read_pca(path: Path, size: int) -> dict[str, Float32]:
 def _check_there(path: Path, max_bytes: int) -> None:
     try:
         if not path.is_file():
-            raise ModelError(f"{path}: there is no such file")
+            raise ModelError(
+                f"{path}: {'a folder; weights are one file' if path.is_dir() else 'there is no such file'}"
+            )
         if path.stat().st_size > max_bytes:
             raise ModelError(f"{path}: larger than {max_bytes >> 20:,} MiB, the most that is loaded")
     except OSError as error:

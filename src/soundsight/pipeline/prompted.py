@@ -51,6 +51,8 @@ class Prompted(AudioToImage):
         ModelError: The adapter was trained for another encoder, or for other words than the backbone's.
     """
 
+    in_parallel = False
+
     def __init__(self, folder: ModelFolder, adapter: Any, encoder: Encoder, backbone: Backbone) -> None:
         from soundsight.adapters import check_encoder, check_words
 
@@ -186,6 +188,10 @@ class Prompted(AudioToImage):
         checked = check_controls(controls, _INPUTS, self.folder)
         if controls.get("text_share") and not controls.get("prompt"):
             raise SoundsightError("a share for a text needs a text: give a prompt")
+        if controls.get("follow_loudness") and "guidance" in controls:
+            raise SoundsightError("guidance is what the loudness says: leave one of the two out")
+        if controls.get("negative") and not controls.get("guidance", math.inf) > 1:
+            raise SoundsightError("nothing leads away from a negative prompt without guidance: choose one above 1")
         return checked
 
     def unread(self, controls: Mapping[str, Any]) -> list[str]:
@@ -273,7 +279,8 @@ def load(
         raise ModelError(
             f"the model '{folder.name}' tells a text-to-image model what to paint, and none is named: add --backbone "
             "stabilityai/stable-diffusion-3-medium-diffusers (about 16 GB, gated, Stability AI Community License; get "
-            "it once by 'hf download'), or a folder; without one, --model digits works now"
+            "it once by 'hf download', the line for which comes with --backbone), or a folder; without one, --model "
+            "digits works now"
         )
     if encoder is None:
         raise ModelError(f"the model '{folder.name}' hears through {known}: add --encoder with its weights")

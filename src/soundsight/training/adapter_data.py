@@ -170,7 +170,7 @@ def _read_embeddings(
             f"{folder}: no shards; make them with 'soundsight datasets embed {data.set or 'MANIFEST'} -o {folder} "
             f"--encoder {encoder.name} --weights …', or name them with --set data.shards=DIR"
         )
-    facts = next(records(paths[0])).facts
+    facts = next((record.facts for path in paths for record in records(path)), {})
     # As `soundsight datasets embed` writes them; shards of others may not say it.
     name, identity = facts.get("encoder"), facts.get("identity")
     if name not in (None, encoder.name) or (encoder.identity and identity and identity != encoder.identity):

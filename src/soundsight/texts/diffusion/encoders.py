@@ -151,6 +151,10 @@ class DiffusionTexts:
                 f"the tokenizer of {part} knows {len(tokenizer):,} tokens, and its text encoder {config.vocab_size:,}; "
                 "take both from one model"
             )
+        if not isinstance(tokenizer.model_max_length, int):
+            raise ModelError(
+                f"the tokenizer of {part} cuts texts at {tokenizer.model_max_length!r:.60}, which is no number"
+            )
         places = getattr(config, "max_position_embeddings", None)
         if places is not None and tokenizer.model_max_length > places:
             raise ModelError(

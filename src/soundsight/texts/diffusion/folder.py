@@ -22,7 +22,7 @@ INDEX = "model_index.json"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 # In the root of some repositories lie checkpoints of other programs, and half precision beside single in many.
 _FETCHED = (INDEX, "*/*.json", "*/*.txt", "*/*.model", "*/*.safetensors")
-_LEFT_OUT = ("*.fp16*", "*.non_ema*")
+_LEFT_OUT = ("*.fp16*", "*.non_ema*", "text_encoders/*")
 _CHECKER = "StableDiffusionSafetyChecker"
 # What a tokenizer cannot do without, and the forms that its vocabulary may have.
 _CUTTING = "tokenizer_config.json"
