@@ -1,14 +1,15 @@
-"""Write a file whole or not at all, and know beforehand whether it can be."""
+"""Write a file whole or not at all, know beforehand whether it can be, and be alone in a folder."""
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from soundsight.errors import OutputError
 
-__all__ = ["check_writable", "replace_file"]
+__all__ = ["alone", "check_writable", "replace_file"]
 
 
 def replace_file(path: Path, data: bytes | memoryview) -> None:
@@ -46,3 +47,35 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written to ({error.strerror})") from error
+
+
+@contextmanager
+def alone(folder: Path, does: str) -> Iterator[None]:
+    """Keep other processes out of a folder that is there, for as long as this one is at it and lives.
+
+    Where the system cannot lock a folder (Windows, some network drives), nobody is kept out.
+
+    Args:
+        folder: The folder.
+        does: What is done there, for whoever comes second: ``"trains in"``.
+
+    Raises:
+        OutputError: Another process is at it.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    # The folder itself: a file for it would stay behind.
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"another process {does} {folder}: wait for its end, or choose another folder") from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(opened)

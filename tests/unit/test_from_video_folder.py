@@ -62,6 +62,19 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     assert [outcome.is_new for outcome in run(videos, tmp_path / "pairs")] == [False] * 4
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be locked")
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    """The second would take what the first has not finished for what a killed one has left."""
+    videos = write_some(tmp_path / "in")
+    first = extract(videos, tmp_path / "pairs", PNG, num_workers=1)
+    next(first)
+    with pytest.raises(OutputError, match=r"another process makes pairs in .*pairs: wait"):
+        run(videos, tmp_path / "pairs")
+    assert len(list(first)) == len(videos) - 1
+    run(videos, tmp_path / "whole")
+    assert tree(tmp_path / "pairs") == tree(tmp_path / "whole")
+
+
 def test_more_videos_join_those_that_are_there(tmp_path: Path) -> None:
     videos = write_some(tmp_path / "in")
     run(videos, tmp_path / "whole")

@@ -300,12 +300,12 @@ def test_two_processes_do_not_train_in_one_folder(root, tmp_path):
     """Killed, the first one leaves the folder free."""
     out = tmp_path / "out"
     out.mkdir()
-    held = f"from pathlib import Path\nfrom soundsight.training.claim import alone\nwith alone(Path({str(out)!r})):"
+    held = f"from pathlib import Path\nfrom soundsight.files import alone\nwith alone(Path({str(out)!r}), 'trains in'):"
     command = [sys.executable, "-c", f"{held}\n    print(flush=True)\n    input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline()
         for resume in (False, True):
-            with pytest.raises(RecipeError, match=r"another process trains in .*out: wait"):
+            with pytest.raises(OutputError, match=r"another process trains in .*out: wait"):
                 train(recipe_for("lenet5", train={"epochs": 1}), out, root=root, resume=resume)
         other.kill()
     train(recipe_for("lenet5", train={"epochs": 1}), out, root=root)

@@ -12,6 +12,7 @@ from pathlib import Path
 from soundsight.datasets.clips import Settings, make_clip
 from soundsight.datasets.footage import Footage, Note
 from soundsight.errors import AudioError, DatasetError, OutputError, require
+from soundsight.files import alone
 
 __all__ = ["Outcome", "Settings", "Watching", "extract"]
 
@@ -75,16 +76,23 @@ def extract(
     for video in videos:
         unique.setdefault(os.path.abspath(video), video)  # noqa: PTH100 - links are not followed
     videos = list(unique.values())
-    footage = Footage(folder, settings.options)
-    names = footage.names(videos)
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     num_workers = min(num_workers or num_cores, max(1, len(videos)))
-    maker = _Maker(footage, settings, max(1, num_cores // num_workers), watching or (lambda *_: None))
-    yield from maker.run(videos, names, num_workers)
     try:
-        footage.close(settings.suffix)
+        if not folder.exists():
+            folder.mkdir(parents=True)
     except OSError as error:
-        raise OutputError(f"{footage.table}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
+    # What another one has not finished looks like what a killed one has left.
+    with alone(folder, "makes pairs in"):
+        footage = Footage(folder, settings.options)
+        names = footage.names(videos)
+        maker = _Maker(footage, settings, max(1, num_cores // num_workers), watching or (lambda *_: None))
+        yield from maker.run(videos, names, num_workers)
+        try:
+            footage.close(settings.suffix)
+        except OSError as error:
+            raise OutputError(f"{footage.table}: cannot be written ({error.strerror})") from error
 
 
 class _Maker:

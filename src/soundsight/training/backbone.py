@@ -23,12 +23,11 @@ from torch.nn import functional
 from soundsight import registry
 from soundsight.datasets.info import DatasetInfo, data_root
 from soundsight.errors import OutputError, RecipeError
-from soundsight.files import replace_file
+from soundsight.files import alone, replace_file
 from soundsight.training.adapter_data import Targets, load_targets
 from soundsight.training.autoencoder import encode_all, prepare_autoencoder
 from soundsight.training.average import Average
 from soundsight.training.backbone_recipe import BackboneRecipe
-from soundsight.training.claim import alone
 from soundsight.training.data import stream
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
@@ -69,18 +68,17 @@ def train_backbone(
         ``out/backbone``.
 
     Raises:
-        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for; or another
-            process trains in it.
+        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
         DatasetError: The pictures are absent.
         ModelError: The text encoder cannot be read.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or another process trains in it.
         KeyboardInterrupt: Interrupted; the state is saved.
     """
     _claim(out, recipe, resume)
     info, images_NCHW, labels_N, targets = load_pictures(recipe, root)
     if targets.unread:
         warn(targets.unread)
-    with alone(out):
+    with alone(out, "trains in"):
         with interruptible() as interrupted:
             autoencoder = prepare_autoencoder(recipe, out / "state", images_NCHW, interrupted.is_set, watch)
             run = Run(recipe, out, autoencoder, images_NCHW, labels_N, targets.parts["pooled"])

@@ -1,11 +1,8 @@
-"""A training folder belongs to one recipe, and to one process at a time."""
+"""A training folder belongs to one recipe."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ from soundsight.errors import OutputError, RecipeError
 from soundsight.files import replace_file
 from soundsight.folder import check_free
 
-__all__ = ["alone", "check", "claim", "first_difference"]
+__all__ = ["check", "claim", "first_difference"]
 
 
 def claim(out: Path, recipe: Recipe, resume: bool) -> None:
@@ -81,31 +78,3 @@ def first_difference(theirs: Any, ours: Any, key: str = "") -> str | None:
                 return found
         return None
     return key
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other processes from training in the folder ``out``, for as long as this one does and lives.
-
-    Where the system cannot lock a folder (Windows, some network drives), nobody is kept out.
-
-    Raises:
-        RecipeError: Another process is at it.
-    """
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    # The folder itself: a file for it would stay behind in the model.
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecipeError(f"another process trains in {out}: wait for its end, or choose another --out") from None
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(folder)

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from soundsight.config import Recipe
 from soundsight.datasets.selection import num_labels
 from soundsight.errors import RecipeError
+from soundsight.files import alone
 from soundsight.training.average import Average
-from soundsight.training.claim import alone, claim
+from soundsight.training.claim import claim
 from soundsight.training.data import TrainingData, check_shapes, stream
 from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
@@ -76,17 +77,16 @@ def train(
         ``out``, with ``config.json`` and ``model.safetensors``.
 
     Raises:
-        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for; or another
-            process trains in it.
+        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
         DatasetError: Data are absent, or voices cannot be spoken.
         ModelError: An alignment or a model with frozen parts cannot be read.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or another process trains in it.
         KeyboardInterrupt: Interrupted; the state is saved.
     """
     keep_freed_memory()
     claim(out, recipe, resume)
     # The processes of one training share their folder.
-    with alone(out) if PartialState().is_main_process else nullcontext():
+    with alone(out, "trains in") if PartialState().is_main_process else nullcontext():
         run = _Run(recipe, out, resume, root)
         with interruptible() as interrupted:
             while run.step < run.num_steps:
