@@ -208,6 +208,15 @@ def test_a_check_counts_and_finds_what_is_there_twice(tmp_path):
     assert pairs.check(tmp_path).missing == ("c0/1.wav",)
 
 
+def test_a_check_tells_of_files_without_a_partner(tmp_path):
+    write_pair(tmp_path, "dog.wav", "dog.png", 1)
+    write_tone(tmp_path / "Cat.wav", sample_rate_hz=16_000, seed=2)
+    write_image(tmp_path / "cat.png")
+    write_image(tmp_path / "sub" / "owl.png")
+    [line] = [note for note in pairs.check(tmp_path).notes if "without" in note]
+    assert line == "1 sounds without a picture of their stem, 2 pictures without a sound; the first is Cat.wav"
+
+
 def test_a_check_finds_test_pairs_that_train_and_sounds_that_are_silent(tmp_path):
     """Eight seconds of one clip, of which two test; the last shows the picture of the second, the seventh its sound."""
     for i in range(8):

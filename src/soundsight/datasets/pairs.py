@@ -14,6 +14,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -68,7 +69,13 @@ def load(folder: Path) -> PairSet:
 
 def check(folder: Path) -> Report:
     """Counts, durations, what is missing or damaged, what occurs twice, and how much a random split would leak."""
-    return check_pairs(INFO, folder, load(folder))
+    pairs = load(folder)
+    report = check_pairs(INFO, folder, pairs)
+    return (
+        report
+        if (folder / TABLE).exists()
+        else replace(report, notes=(*report.notes, *_without_partner(folder, pairs)))
+    )
 
 
 def read_table(file: Path, columns: tuple[str, ...]) -> dict[int, dict[str, str]]:
@@ -179,7 +186,7 @@ def _refuse_twice(file: Path, lines: list[int], sounds: list[Path], images: list
 
 def _from_stems(folder: Path) -> PairSet:
     """Pairs of a sound and every picture of its stem in its folder, in the order of their names."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    files = _files(folder)
     images: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for path in files:
         if path.suffix.lower() in _IMAGES:
@@ -194,6 +201,23 @@ def _from_stems(folder: Path) -> PairSet:
         )
     clips = join_clips([s.relative_to(folder).as_posix() for s, _ in pairs], [str(i) for _, i in pairs])
     return PairSet(tuple(i for _, i in pairs), tuple(s for s, _ in pairs), clips, np.zeros(len(pairs)))
+
+
+def _without_partner(folder: Path, pairs: PairSet) -> list[str]:
+    """A line of the sounds and the pictures that no other file has the stem of."""
+    taken = {*pairs.images, *(pairs.sounds or ())}
+    left = [path for path in _files(folder) if path.suffix.lower() in _SOUNDS | _IMAGES and path not in taken]
+    if not left:
+        return []
+    num_sounds = sum(path.suffix.lower() in _SOUNDS for path in left)
+    return [
+        f"{num_sounds} sounds without a picture of their stem, {len(left) - num_sounds} pictures without a sound; the "
+        f"first is {left[0].relative_to(folder).as_posix()}"
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
 
 
 def _hidden(path: Path) -> bool:
