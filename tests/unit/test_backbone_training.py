@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from soundsight import backbones, texts
 from soundsight.conditioning import Conditioning
 from soundsight.config import Optimizer, load_recipe, load_table, recipe_names
 from soundsight.datasets import cifar10
-from soundsight.errors import RecipeError
+from soundsight.errors import ModelError, RecipeError
 from soundsight.training.autoencoder import encode_all, train_autoencoder
 from soundsight.training.backbone import load_pictures, train_backbone
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe, parse_backbone_recipe
@@ -80,6 +81,16 @@ def test_the_folder_says_what_it_is_made_of(trained: Path) -> None:
     assert card["steps"] == 6
     assert all(tensor.dtype == torch.float16 for tensor in weights(trained.parent).values())
     assert [path.name for path in (trained.parent / "samples").iterdir()] == ["epoch-0002.png"]
+
+
+def test_damaged_weights_are_not_painted_with(trained: Path, tmp_path: Path) -> None:
+    name = "transformer/diffusion_pytorch_model.safetensors"
+    folder = Path(shutil.copytree(trained, tmp_path / "backbone"))
+    data = bytearray((folder / name).read_bytes())
+    data[-200] ^= 0xFF
+    (folder / name).write_bytes(data)
+    with pytest.raises(ModelError, match=f"'{name}' is missing, or not the file that card.json describes"):
+        backbones.load(folder)
 
 
 @pytest.mark.parametrize("stop", [1, 4])

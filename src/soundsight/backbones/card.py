@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
+from soundsight.errors import ModelError
 from soundsight.texts.diffusion.weights import read_json
 
-__all__ = ["CARD", "Words", "words_of"]
+__all__ = ["CARD", "Words", "check_weights", "hashes_of", "words_of"]
 
 CARD = "card.json"
 
@@ -30,3 +32,31 @@ def words_of(folder: Path) -> Words | None:
     if not isinstance(said, dict) or not all(isinstance(said.get(key), str) for key in Words._fields):
         return None
     return Words(said["name"], said["identity"])
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """SHA-256 in hexadecimal digits of every file of weights, by its path below the folder."""
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(folder.glob("*/*.safetensors"))}
+
+
+def check_weights(folder: Path) -> None:
+    """Compare weights with the hashes in the card, where it has some; those of others have no card.
+
+    Raises:
+        ModelError: The card is damaged, or a file of weights is missing or not the one that was written.
+    """
+    path = folder / CARD
+    expected = read_json(path).get("weights") if path.is_file() else None
+    if not isinstance(expected, dict):
+        return
+    found = hashes_of(folder)
+    if wrong := [name for name, digest in expected.items() if found.get(name) != digest]:
+        raise ModelError(
+            f"{folder}: {wrong[0]!r:.100} is missing, or not the file that {CARD} describes; take the folder from its "
+            "source again"
+        )
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ import torch
 
 from soundsight.backbones import memory
 from soundsight.backbones.backbone import Backbone
-from soundsight.backbones.card import words_of
+from soundsight.backbones.card import check_weights, words_of
 from soundsight.backbones.memory import Offload, Plan, Precision
 from soundsight.errors import ModelError, SoundsightError, require
 from soundsight.foreign import line, quiet
@@ -63,6 +63,7 @@ def load(
     folder = read(path, name=str(name_or_folder))
     if unknown := sorted(set(without) - set(folder.family.encoders)):
         raise SoundsightError(f"cannot leave out {unknown[0]!r}; expected {', '.join(folder.family.encoders)}")
+    check_weights(path)
     words = words_of(path)
     names = [name for name in folder.parts if name not in without]
     plan = _plan(folder, names, precision, offload, on_gpu=on_gpu, is_tiled=vae_tiling)

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from soundsight import registry
+from soundsight.backbones.card import hashes_of
 from soundsight.datasets.info import DatasetInfo, data_root
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import alone, replace_file
@@ -293,6 +294,7 @@ class Run:
         }
         try:
             self.pipeline().to(dtype=torch.float16).save_pretrained(folder)
+            card["weights"] = hashes_of(folder)
             replace_file(folder / "card.json", (json.dumps(card, indent=2) + "\n").encode())
         except OSError as error:
             raise OutputError(f"cannot write to {folder}: {error.strerror}") from error
