@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
@@ -85,8 +86,8 @@ def train(
     """
     keep_freed_memory()
     claim(out, recipe, resume)
-    # The processes of one training share their folder.
-    with alone(out, "trains in") if PartialState().is_main_process else nullcontext():
+    # The processes of one training share their folder; who is the first of them is known before Accelerate is asked.
+    with alone(out, "trains in") if os.environ.get("RANK", "0") == "0" else nullcontext():
         run = _Run(recipe, out, resume, root)
         with interruptible() as interrupted:
             while run.step < run.num_steps:
