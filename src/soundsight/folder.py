@@ -66,13 +66,9 @@ def resolve(name_or_folder: str | Path) -> Path:
         return path
     if is_there:
         raise ModelError(f"{path}: a model is a folder with {CONFIG} in it, and this is a file")
-    from soundsight.config import recipe_names
     from soundsight.registry import unknown
 
-    line = f"{unknown('models', str(name_or_folder), pretrained_names())}; or name a model folder"
-    if str(name_or_folder) in {*recipe_names(), *recipe_names("adapter")}:
-        line += f"; 'soundsight train {name_or_folder}' makes one"
-    raise UnknownNameError(line)
+    raise UnknownNameError(f"{unknown('models', str(name_or_folder), pretrained_names())}; or name a model folder")
 
 
 def read_folder(path: str | Path, *, verify: bool = True) -> ModelFolder:

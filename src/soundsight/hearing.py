@@ -31,6 +31,9 @@ class Hearing:
         UnknownNameError: It names a front end that is not installed.
     """
 
+    in_parallel = True
+    """Whether calls from several threads run side by side, or wait for each other."""
+
     def __init__(self, folder: ModelFolder) -> None:
         self.folder = folder
         options = dict(folder.features or {})

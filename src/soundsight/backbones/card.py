@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 from soundsight.errors import ModelError
-from soundsight.texts.diffusion.weights import read_json
+from soundsight.texts.diffusion.weights import hashes_of, read_json
 
-__all__ = ["CARD", "Words", "check_weights", "hashes_of", "words_of"]
+__all__ = ["CARD", "Words", "check_weights", "words_of"]
 
 CARD = "card.json"
 
@@ -34,11 +33,6 @@ def words_of(folder: Path) -> Words | None:
     return Words(said["name"], said["identity"])
 
 
-def hashes_of(folder: Path) -> dict[str, str]:
-    """SHA-256 in hexadecimal digits of every file of weights, by its path below the folder."""
-    return {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(folder.glob("*/*.safetensors"))}
-
-
 def check_weights(folder: Path) -> None:
     """Compare weights with the hashes in the card, where it has some; those of others have no card.
 
@@ -55,8 +49,3 @@ def check_weights(folder: Path) -> None:
             f"{folder}: {wrong[0]!r:.100} is missing, or not the file that {CARD} describes; take the folder from its "
             "source again"
         )
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

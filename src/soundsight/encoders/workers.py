@@ -117,10 +117,16 @@ class Workers:
         with _told():
             while True:
                 for chunk in islice(chunks, self.num * _AHEAD - len(waiting)):
-                    waiting.append(self._pool.submit(_hear, chunk, self.nature.identity))
+                    waiting.append(self._submit(chunk))
                 if not waiting:
                     return
                 yield from waiting.popleft().result()
+
+    def _submit(self, chunk: list[Record]) -> Future[list[Heard]]:
+        try:
+            return self._pool.submit(_hear, chunk, self.nature.identity)
+        except OSError as error:  # one has died while another was begun: the pool is closed under its hands
+            raise BrokenProcessPool from error
 
 
 def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:

@@ -40,9 +40,6 @@ class AudioToImage(Hearing):
         UnknownNameError: It names a front end that is not installed.
     """
 
-    in_parallel = True
-    """Whether calls from several threads run side by side, or wait for each other."""
-
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator.folder)
         self.generator = generator

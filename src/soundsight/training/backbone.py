@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from soundsight import registry
-from soundsight.backbones.card import hashes_of
 from soundsight.datasets.info import DatasetInfo, data_root
 from soundsight.errors import OutputError, RecipeError
 from soundsight.files import alone, replace_file
+from soundsight.texts.diffusion.weights import hashes_of
 from soundsight.training.adapter_data import Targets, load_targets
 from soundsight.training.autoencoder import encode_all, prepare_autoencoder
 from soundsight.training.average import Average

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from soundsight.errors import ModelError
 
-__all__ = ["count_weights", "find_weights", "read_json"]
+__all__ = ["count_weights", "find_weights", "hashes_of", "read_json"]
 
 _MAX_JSON_BYTES = 16 << 20
 # The format's own limit.
@@ -95,3 +96,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelError(f"{path}: expected an object, not {type(content).__name__}")
     return content
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
+    """SHA-256 in hexadecimal digits of every file of weights, by its path below the folder."""
+    return {path.relative_to(folder).as_posix(): _hash(path) for path in sorted(folder.glob("*/*.safetensors"))}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
