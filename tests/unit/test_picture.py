@@ -128,6 +128,18 @@ def test_files_are_read_again(suffix: picture.Format, channels: int) -> None:
     assert {key: str(told[key]) for key in METADATA} == {key: str(value) for key, value in METADATA.items()}
 
 
+def test_of_the_lossless_formats_webp_is_the_smaller() -> None:
+    """Its quickest method makes files of a usual size larger than PNG's; it is for huge ones only."""
+    rows, cols = np.mgrid[:280, :280] - 140
+    ring = np.exp(-(((np.hypot(rows, cols) - 80) / 25) ** 2))
+    image = picture.to_uint8(ring[None].astype(np.float32))
+    assert len(picture.encode(image, "webp", {})) < 0.8 * len(picture.encode(image, "png", {}))
+    huge = picture.encode(np.zeros((4096, 4096, 1), np.uint8), "webp", {})
+    with Image.open(io.BytesIO(huge)) as read:
+        assert read.size == (4096, 4096)
+        assert not np.asarray(read).any()
+
+
 def test_a_name_that_is_no_text_still_gives_a_file() -> None:
     data = picture.encode(np.zeros((8, 8, 1), np.uint8), "png", {"sound": "bad\udcff\n.wav"})
     with Image.open(io.BytesIO(data)) as read:
