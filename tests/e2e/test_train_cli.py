@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from soundsight.cli import main
 from soundsight.cli.train import _as_json, _bar
 from soundsight.folder import read_folder
-from soundsight.training.trainer import Progress
+from soundsight.training.loop import Progress
 from training_sets import small_root
 
 # 24 steps an epoch. Everything that must be restored is in it: dropout, the average, moments, a falling rate.

@@ -27,7 +27,7 @@ from soundsight.training.adapter import train_adapter
 from soundsight.training.adapter_evaluation import evaluate_adapter
 from soundsight.training.adapter_recipe import load_adapter_recipe, parse_adapter_recipe
 from soundsight.training.adapter_system import load_data, losses_of
-from soundsight.training.trainer import Progress
+from soundsight.training.loop import Progress
 
 CLASSES = ("bell", "dog_bark", "rain", "wind")
 NAMES = recipe_names("adapter")

@@ -22,7 +22,7 @@ from soundsight.errors import DatasetError, OutputError, RecipeError
 from soundsight.features import logmel
 from soundsight.folder import read_folder
 from soundsight.models import cvae
-from soundsight.training import trainer
+from soundsight.training import loop, trainer
 from soundsight.training.trainer import train
 from training_sets import NoOptions, Toy, recipe_for, register, small_root
 
@@ -233,7 +233,7 @@ EVERYTHING = {
 
 @pytest.mark.parametrize("ema", [0.9, 0.0])
 def test_an_interrupted_training_ends_with_the_weights_of_a_whole_one(root, tmp_path, monkeypatch, ema):
-    monkeypatch.setattr(trainer, "LOG_EVERY", 3)
+    monkeypatch.setattr(loop, "LOG_EVERY", 3)
     recipe = recipe_for("cvae", **EVERYTHING | {"train": EVERYTHING["train"] | {"ema": ema}})
     torch.manual_seed(1)
     whole = train(recipe, tmp_path / "whole", root=root)
@@ -260,7 +260,7 @@ def test_one_seed_one_result(root, tmp_path):
 
 def test_a_finished_training_is_a_model_folder_that_says_how_it_was_made(root, tmp_path):
     recipe = recipe_for("cvae", card={"summary": "small"}, train={"epochs": 1})
-    seen: list[trainer.Progress] = []
+    seen: list[loop.Progress] = []
     folder = read_folder(train(recipe, tmp_path / "out", root=root, watch=seen.append))
     assert (folder.name, folder.system, folder.labels) == ("small", "cvae", tuple("0123456789"))
     # Defaults are written out: they may change, a saved model may not.

@@ -15,7 +15,7 @@ from soundsight.errors import RecipeError, require
 
 if TYPE_CHECKING:
     from soundsight.config import Recipe
-    from soundsight.training.trainer import Progress
+    from soundsight.training.loop import Progress
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 

@@ -17,7 +17,8 @@ from soundsight.reproduction.plan import Run
 from soundsight.reproduction.results import EVALUATION, Result, result_of
 from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
 from soundsight.training.claim import check
-from soundsight.training.trainer import Progress, train
+from soundsight.training.loop import Progress
+from soundsight.training.trainer import train
 from soundsight.training.weights import load_system
 
 __all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]

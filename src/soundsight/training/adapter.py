@@ -27,8 +27,8 @@ from soundsight.training.adapter_system import build, load_data, losses_of
 from soundsight.training.average import Average
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
+from soundsight.training.loop import Progress
 from soundsight.training.optimizer import adam, learning_rate
-from soundsight.training.trainer import Progress
 
 __all__ = ["plan_adapter", "train_adapter"]
 

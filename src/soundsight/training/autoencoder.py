@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from soundsight.files import replace_file
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe
+from soundsight.training.loop import LOG_EVERY, Progress
 from soundsight.training.optimizer import adam, learning_rate
-from soundsight.training.trainer import LOG_EVERY, Progress
 
 __all__ = ["build", "encode_all", "prepare_autoencoder", "train_autoencoder"]
 

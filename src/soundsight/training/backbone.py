@@ -32,9 +32,9 @@ from soundsight.training.backbone_recipe import BackboneRecipe
 from soundsight.training.data import stream
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
+from soundsight.training.loop import Progress, go_on
 from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.state import load_state, save_state
-from soundsight.training.trainer import LOG_EVERY, Progress
 
 __all__ = ["Run", "load_pictures", "train_backbone"]
 
@@ -83,17 +83,8 @@ def train_backbone(
         with interruptible() as interrupted:
             autoencoder = prepare_autoencoder(recipe, out / "state", images_NCHW, interrupted.is_set, watch)
             run = Run(recipe, out, autoencoder, images_NCHW, labels_N, targets.parts["pooled"])
-            while run.step < run.num_steps:
-                if interrupted.is_set() or run.step == stop_after:
-                    run.save()
-                    raise KeyboardInterrupt
-                run.advance()
-                if run.step % LOG_EVERY == 0 or run.at_epoch_end:
-                    watch(run.log())
-                if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
-                    run.save()
-                if run.at_epoch_end and recipe.train.sample_every and run.epoch % recipe.train.sample_every == 0:
-                    run.draw_samples()
+            every = {"save_every": recipe.train.save_every, "sample_every": recipe.train.sample_every}
+            go_on(run, interrupted, watch, **every, stop_after=stop_after)
         facts = {"classes": list(info.classes), "text_encoder": {"name": targets.name, "identity": targets.identity}}
         return run.finish(info, facts)
 

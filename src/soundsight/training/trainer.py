@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from soundsight.training.frozen import Frozen
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
 from soundsight.training.loading import load_calibration_data, load_training_data
+from soundsight.training.loop import Progress, go_on
 from soundsight.training.memory import keep_freed_memory
 from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.result import save_model
@@ -34,22 +34,10 @@ from soundsight.training.state import load_state, save_state
 from soundsight.training.system import build_system, check_calibration, check_phases
 from soundsight.training.teachers import teachers_of
 
-__all__ = ["Progress", "steps_per_epoch", "train"]
+__all__ = ["steps_per_epoch", "train"]
 
-LOG_EVERY = 50
-"""Steps between lines of ``metrics.jsonl``; the losses in a line are means over them."""
 SHEET = (10, 8)
 """Rows (recordings, one per label) and columns (noise draws) of a sample grid."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a training stands, for whoever shows it."""
-
-    step: int
-    num_steps: int
-    epoch: int
-    losses: dict[str, float]
 
 
 def train(
@@ -90,17 +78,8 @@ def train(
     with alone(out, "trains in") if os.environ.get("RANK", "0") == "0" else nullcontext():
         run = _Run(recipe, out, resume, root)
         with interruptible() as interrupted:
-            while run.step < run.num_steps:
-                if interrupted.is_set() or run.step == stop_after:
-                    run.save()
-                    raise KeyboardInterrupt
-                run.advance()
-                if run.step % LOG_EVERY == 0 or run.at_epoch_end:
-                    watch(run.log())
-                if run.step % recipe.train.save_every == 0 or run.at_epoch_end:
-                    run.save()
-                if run.at_epoch_end and run.epoch % recipe.train.sample_every == 0:
-                    run.draw_samples()
+            every = {"save_every": recipe.train.save_every, "sample_every": recipe.train.sample_every}
+            go_on(run, interrupted, watch, **every, stop_after=stop_after)
         run.finish()
     return out
 
