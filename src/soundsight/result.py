@@ -71,6 +71,14 @@ class Pictures(Sequence["Image.Image"]):
     """Which of them a text-to-image model's safety checker has made black."""
 
     @property
+    def blackened(self) -> str:
+        """How many a safety checker has made black, in words; empty where none is."""
+        if not self.withheld:
+            return ""
+        num = f"{len(self.withheld)} of {len(self)} pictures"
+        return f"the model's safety checker has made {num} black; another seed may help"
+
+    @property
     def images(self) -> list[Image.Image]:
         """All as PIL images, with ``metadata`` in their ``info``."""
         return list(self)

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import tarfile
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -317,6 +318,21 @@ def test_a_process_that_dies_is_one_error_and_what_is_finished_is_kept(
     with pytest.raises(ModelError, match="a process with the encoder has died"):
         run(planned(sounds), tmp_path / "out", weights(tmp_path, "1 dies"), num=2)
     assert set(tree(tmp_path / "out")) == {INDEX}
+
+
+def test_a_process_that_dies_while_another_is_begun_is_one_error(
+    sounds: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool closes its pipes under the hands of ``submit``; which of the two comes first is a matter of luck."""
+    found = planned(sounds).manifest.found
+
+    def closed(*_: object) -> None:
+        raise OSError("handle is closed")
+
+    with Workers(partial(load, toy), 1) as workers:
+        monkeypatch.setattr(ProcessPoolExecutor, "submit", closed)
+        with pytest.raises(ModelError, match="a process with the encoder has died"):
+            next(workers.hear(found))
 
 
 def test_weights_that_change_meanwhile_are_noticed(sounds: Path, toy: Path) -> None:

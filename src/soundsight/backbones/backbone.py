@@ -225,9 +225,7 @@ class Backbone:
             ) from error
         except SoundsightError:  # of whoever watches
             raise
-        except (
-            Exception
-        ) as error:  # parts that a folder puts together as it likes; PyTorch's own kind has many meanings
+        except Exception as error:  # parts that a folder puts together as it likes
             if isinstance(error, MemoryError) or "allocate memory" in str(error):
                 raise ModelError(
                     f"{self.name}: the memory ran out; paint fewer or smaller pictures at once, or load it with "

@@ -189,9 +189,8 @@ def _doubt(
             strange.append(f"{source.given}{part}: this does not sound like {known} (score {heard.outlier:.2f})")
             if strict:
                 continue
-        if pictures.withheld:
-            num = f"{len(pictures.withheld)} of {len(pictures)} pictures"
-            strange.append(f"{source.given}: the model's safety checker has made {num} black; another seed may help")
+        if pictures.blackened:
+            strange.append(f"{source.given}: {pictures.blackened}")
         yield pictures
 
 

@@ -98,8 +98,7 @@ def save(
             told: dict[str, Any] = {"sounds": sounds, "weights": weights, "path": str(path)}
             told |= {"index": None if grid or suffix == "npy" else i, "seed": pictures.seed, "model": pictures.model}
             show(json.dumps(told))
-    if pictures.withheld:
-        num = f"{len(pictures.withheld)} of {len(pictures)} pictures"
-        say(f"soundsight: warning: the model's safety checker has made {num} black; another seed may help")
+    if pictures.blackened:
+        say(f"soundsight: warning: {pictures.blackened}")
     if not as_json:
         show(str(next(iter(files))) if len(files) == 1 else f"{len(files)} files in {out}")

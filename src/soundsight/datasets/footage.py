@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from soundsight.datasets.pairs import MADE, TABLE
 from soundsight.errors import DatasetError, OutputError
 from soundsight.files import replace_file
 
 __all__ = ["Footage", "Note", "file_stem"]
 
 _FORMAT_VERSION = 1
-_OPTIONS, _NOTE, _PAIRS, _UNFINISHED = "from-video.json", "clip.json", "pairs.csv", ".unfinished"
+_NOTE, _UNFINISHED = "clip.json", ".unfinished"
 _HEADER = ("sound", "image", "clip", "time_s")
 # What some file system does not take in a name, Windows' for most of it.
 _UNSAFE = frozenset('<>:"/\\|?*')
@@ -89,7 +90,7 @@ class Footage:
             folder.mkdir(parents=True, exist_ok=True)
             # Left behind by a process that was killed.
             shutil.rmtree(folder / _UNFINISHED, ignore_errors=True)
-            replace_file(folder / _OPTIONS, _json({"format_version": _FORMAT_VERSION, "options": self._options}))
+            replace_file(folder / MADE, _json({"format_version": _FORMAT_VERSION, "options": self._options}))
         except OSError as error:
             raise OutputError(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
 
@@ -100,7 +101,7 @@ class Footage:
         """
         by_source = {note.source: name for name, note in self.notes.items()}
         taken = {_key(name) for name in (*self.notes, *(entry.name for entry in self.folder.iterdir()))}
-        taken |= {_key(name) for name in (_PAIRS, _UNFINISHED)}
+        taken |= {_key(name) for name in (TABLE, _UNFINISHED)}
         names = []
         for video in videos:
             name = by_source.get(_absolute(video))
@@ -147,26 +148,26 @@ class Footage:
                 stem = f"{name}/{file_stem(time_ms)}"
                 table.writerow((f"{stem}.wav", f"{stem}.{suffix}", name, f"{time_ms / 1000:.3f}"))
         shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
-        replace_file(self.folder / _PAIRS, buffer.getvalue().encode())
+        replace_file(self.folder / TABLE, buffer.getvalue().encode())
 
     @property
     def table(self) -> Path:
         """``pairs.csv``."""
-        return self.folder / _PAIRS
+        return self.folder / TABLE
 
     def _check(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: a file; expected a folder for the pairs")
-        if self.folder.is_dir() and not (self.folder / _OPTIONS).is_file() and any(self.folder.iterdir()):
+        if self.folder.is_dir() and not (self.folder / MADE).is_file() and any(self.folder.iterdir()):
             raise DatasetError(
-                f"{self.folder} holds other files (no {_OPTIONS} is among them); choose an empty folder, or a new one"
+                f"{self.folder} holds other files (no {MADE} is among them); choose an empty folder, or a new one"
             )
 
     def _compare(self) -> None:
-        saved = _read(self.folder / _OPTIONS)
+        saved = _read(self.folder / MADE)
         if not isinstance(saved, dict) or saved.get("format_version") != _FORMAT_VERSION:
             raise DatasetError(
-                f"{self.folder / _OPTIONS} is damaged, or of another version of soundsight; choose another folder"
+                f"{self.folder / MADE} is damaged, or of another version of soundsight; choose another folder"
             )
         theirs = saved.get("options")
         theirs = theirs if isinstance(theirs, dict) else {}

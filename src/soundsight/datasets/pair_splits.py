@@ -97,9 +97,8 @@ def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_
         test_P[rows[first:]] = True
         # Pairs of one time, where nobody noted it, have no block of their own.
         if pairs.times_s[rows[-1]] > pairs.times_s[rows[0]]:
-            near_P[rows[:first]] = pairs.times_s[rows[:first]] > pairs.times_s[rows[first]] - max(
-                _GAP_S, pairs.window_s
-            )
+            start_s = pairs.times_s[rows[first]] - max(_GAP_S, pairs.window_s)
+            near_P[rows[:first]] = pairs.times_s[rows[:first]] > start_s
     if not test_P.any():
         longest = max(Counter(pairs.clips).values(), default=0)
         raise DatasetError(
@@ -111,9 +110,10 @@ def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_
 def _shares(pairs: PairSet, test_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which pairs have the sound or the picture of a pair that tests."""
     found_P = np.zeros(len(pairs), np.bool_)
-    for files in (pairs.images, pairs.sounds or ()):
-        known = {files[row] for row in np.flatnonzero(test_P)} if files else set()
-        found_P |= np.array([path in known for path in files], np.bool_) if files else False
+    for files in (pairs.images, pairs.sounds):
+        if files is not None:
+            known = {files[row] for row in np.flatnonzero(test_P)}
+            found_P |= np.array([path in known for path in files])
     return found_P
 
 

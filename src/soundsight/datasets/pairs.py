@@ -71,11 +71,9 @@ def check(folder: Path) -> Report:
     """Counts, durations, what is missing or damaged, what occurs twice, and how much a random split would leak."""
     pairs = load(folder)
     report = check_pairs(INFO, folder, pairs)
-    return (
-        report
-        if (folder / TABLE).exists()
-        else replace(report, notes=(*report.notes, *_without_partner(folder, pairs)))
-    )
+    if (folder / TABLE).exists():
+        return report
+    return replace(report, notes=(*report.notes, *_without_partner(folder, pairs)))
 
 
 def read_table(file: Path, columns: tuple[str, ...]) -> dict[int, dict[str, str]]:

@@ -77,8 +77,8 @@ class Guard:
         settings: Who may call.
         counters: Told of each answer.
         engine: Asked whether there is room.
-        direct: By their paths, what answers ``POST`` without the application's layers, which take a fifth of the time
-            that our own code in the event loop does. They raise what is to be told.
+        direct: By their paths, what answers ``POST`` past the application's layers, which take time of the event loop.
+            They raise what is to be told.
     """
 
     def __init__(
