@@ -13,6 +13,7 @@ from diffusers import EulerAncestralDiscreteScheduler, PNDMScheduler
 
 import tiny_backbones
 from soundsight import noise
+from soundsight.backbones import memory
 from soundsight.backbones.backbone import Backbone
 from soundsight.backbones.joining import blend
 from soundsight.backbones.layers import Turn
@@ -103,6 +104,50 @@ def test_seed_and_row_decide_and_not_the_batch(painter: Backbone) -> None:
     assert np.abs(many[0] - many[1]).max() > 1e-2, "pictures of a sound differ"
     other = painter.paint(alone, seed=6, **QUICK).images_NCHW[0]
     assert np.abs(other - many[3]).max() > 1e-2
+
+
+def test_many_pictures_are_painted_in_turns(painter: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five pictures in groups of two, with every layer there is: as at once, but for rounding."""
+    rows = [3, 0, 2, 2, 5]
+    layers: dict[str, Any] = {"turn": Turn(said(5, seed=1), 0.4), "regions": [Region(said(seed=2), "left")]}
+    layers |= {"prompt": "dog", "share": 0.3, "negative": "rain", "guidance": 3.0, **QUICK}
+    seen: list[tuple[int, int]] = []
+    at_once = painter.paint(said(5), rows=rows, **layers).images_NCHW
+    monkeypatch.setattr(memory, "PIXELS", 2 * 16 * 16 + 100)
+    in_turns = painter.paint(said(5), rows=rows, callback=lambda *step: seen.append(step), **layers).images_NCHW
+    np.testing.assert_allclose(in_turns, at_once, atol=1e-4)
+    total = seen[0][1]
+    assert seen == [(step, total) for step in range(1, total + 1)], "one count through all groups"
+    three = painter.paint(said(2), num_images=3, seed=5, **QUICK).images_NCHW
+    monkeypatch.setattr(memory, "PIXELS", 1)
+    np.testing.assert_allclose(painter.paint(said(2), num_images=3, seed=5, **QUICK).images_NCHW, three, atol=1e-4)
+
+
+def test_black_pictures_keep_their_numbers_through_the_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    painter = backbone("sd15")
+    flags = iter([[False, True], [False, False], [True]])
+    pipeline = painter.pipeline
+
+    class Flagged:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pipeline, name)
+
+        def __call__(self, **settings: Any) -> Any:
+            found = pipeline(**settings)
+            return SimpleNamespace(images=found.images, nsfw_content_detected=next(flags))
+
+    painter.pipeline = Flagged()
+    monkeypatch.setattr(memory, "PIXELS", 2 * 16 * 16)
+    assert painter.paint(said(), num_images=5, **QUICK).withheld == (1, 4)
+
+
+def test_a_picture_that_cannot_be_decoded_is_refused_before_it_is_painted(
+    painter: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda *, on_gpu: 1000)
+    monkeypatch.setattr(painter, "_run", lambda *_a, **_n: pytest.fail("it was painted"))
+    with pytest.raises(ModelError, match=r"a picture of 16 x 16 needs about .* paint a smaller one, or load .*tiling"):
+        painter.paint(said(), **QUICK)
 
 
 def test_each_sound_may_have_noise_of_its_own(painter: Backbone) -> None:

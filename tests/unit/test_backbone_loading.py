@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny_backbones
 from soundsight import backbones
-from soundsight.backbones import memory
+from soundsight.backbones import loading, memory
 from soundsight.backbones.backbone import Backbone
 from soundsight.backbones.memory import Plan
 from soundsight.conditioning import Conditioning
@@ -437,11 +437,37 @@ def test_this_machines_memory_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert found is not None
     assert 1 << 20 < found < 1 << 50
     (tmp_path / "meminfo").write_text("MemTotal:  99 kB\nMemAvailable:   12345 kB\nHugePages_Total:  0\n")
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path / "none")
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     assert memory.free_bytes(on_gpu=False) == 12345 * 1024
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
     monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__, raising=False)
     assert memory.free_bytes(on_gpu=False) == 4_096_000
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control groups, version 2: of this process's and those above it the tightest, less what it holds."""
+    (tmp_path / "meminfo").write_text("MemAvailable: 9000000 kB\n")
+    (tmp_path / "own").write_text("12:memory:/elsewhere\n0::/user/app\n")
+    for name, path in (("_MEMINFO", "meminfo"), ("_CGROUP", "own"), ("_CGROUPS", "groups")):
+        monkeypatch.setattr(memory, name, tmp_path / path)
+
+    def group(place: str, limit: str, current: int, inactive: int) -> None:
+        folder = tmp_path / "groups" / place
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{current}\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\nactive_file 7\n")
+
+    assert memory.free_bytes(on_gpu=False) == 9_000_000 * 1024, "no groups here"
+    group("user/app", "max", 500, 100)
+    assert memory.free_bytes(on_gpu=False) == 9_000_000 * 1024, "groups without a limit"
+    group("user/app", "8000000000", 3_000_000_000, 1_000_000_000)
+    assert memory.free_bytes(on_gpu=False) == 6_000_000_000
+    group("user", "4000000000", 3_500_000_000, 0)
+    assert memory.free_bytes(on_gpu=False) == 500_000_000
+    group("user", "4000000000", 4_500_000_000, 0)
+    assert memory.free_bytes(on_gpu=False) == 0, "over its limit"
 
 
 def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,11 +483,25 @@ def test_with_a_gpu_the_pipeline_is_told_to_use_it(
     offload: Any, method: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
+    moved: list[tuple[str, str]] = []
+
+    def load_weights(folder: Any, name: str, dtype: torch.dtype) -> Any:
+        moved.append((name, "read"))
+        part = read_weights(folder, name, dtype)
+        part.to = lambda device: moved.append((name, device)) or part
+        return part
+
+    read_weights = loading.load_weights
+    monkeypatch.setattr(loading, "load_weights", load_weights)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     machine(monkeypatch, 64 * GB, 64 * GB)
     monkeypatch.setattr(DiffusionPipeline, method, lambda self, *arguments, **named: asked.append(arguments))
     backbones.load(folders["sdxl"], offload=offload, precision="fp16")
     assert asked == ([("cuda",)] if offload == "none" else [()])
+    # What ``Plan.main_bytes`` counts on: a part has left before the next is read.
+    place = "cuda" if offload == "none" else "cpu"
+    assert moved == [each for name, _ in moved[::2] for each in ((name, "read"), (name, place))]
+    assert len(moved) == 2 * len({name for name, _ in moved}) >= 6
 
 
 def test_without_the_libraries_one_line_says_what_installs_them(

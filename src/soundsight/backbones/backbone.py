@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from soundsight import noise
+from soundsight.backbones import memory
 from soundsight.backbones.card import Words
 from soundsight.backbones.joining import Layout, Told, blend, layout_of
 from soundsight.backbones.layers import Turn
@@ -173,33 +174,60 @@ class Backbone:
         def told_by(said: Conditioning) -> Told:
             if strange := {len(part) for part in said.parts.values()} - {1, num}:
                 raise SoundsightError(f"a layer of {strange.pop()} sounds over {num}; expected one, or as many")
-            return self._tell(said, prompt, share, num).repeated(num_images)
+            return self._tell(said, prompt, share, num)
 
         told = told_by(conditioning)
         # Which noise each sound's pictures start from.
         rows = list(range(num_images)) * num if rows is None else [int(row) for row in rows]
         assert len(rows) == num * num_images, "a row for each sound, and one picture of each"
-        latents = self._latents(seed, rows, height, width)
-        masks = [mask_of(box, *latents.shape[-2:]) for box in boxes]
+        masks = [mask_of(box, *self._latent_shape(height, width)[1:]) for box in boxes]
         there = [(mask, told_by(region.conditioning)) for mask, region in zip(masks, regions, strict=True)]
         later = told_by(turn.conditioning) if turn is not None else None
         if turn is not None and later is not None and round(turn.after * steps) == 0:
             told, later = later, None
-        avoided = self._avoided(negative, told) if guidance > 1 else None
-        with ExitStack() as stack:
-            if there:
-                stack.enter_context(painted_by_regions(self._network, there, len(latents)))
-            return self._run(
-                _arguments(told, avoided),
-                height=height,
-                width=width,
-                num_inference_steps=steps,
-                guidance_scale=guidance,
-                latents=latents,
-                generator=_generators(seed, rows),
-                callback_on_step_end=self._at_step_end(later, avoided, turn.after if turn else 1.0, callback),
-                callback_on_step_end_tensor_inputs=list(self._changed) if later else ["latents"],
-            )
+        groups = self._groups(len(rows), height, width)
+
+        def painted(group: range, watch: Progress | None) -> Painting:
+            sounds = [i // num_images for i in group]
+            own = [rows[i] for i in group]
+            words, words_later = told.rows(sounds), later and later.rows(sounds)
+            avoided = self._avoided(negative, words) if guidance > 1 else None
+            with ExitStack() as stack:
+                if there:
+                    others = [(mask, words.rows(sounds)) for mask, words in there]
+                    stack.enter_context(painted_by_regions(self._network, others, len(group)))
+                return self._run(
+                    _arguments(words, avoided),
+                    height=height,
+                    width=width,
+                    num_inference_steps=steps,
+                    guidance_scale=guidance,
+                    latents=self._latents(seed, own, height, width),
+                    generator=_generators(seed, own),
+                    callback_on_step_end=self._at_step_end(words_later, avoided, turn.after if turn else 1.0, watch),
+                    callback_on_step_end_tensor_inputs=list(self._changed) if later else ["latents"],
+                )
+
+        parts = [painted(group, _part_of(callback, i, len(groups))) for i, group in enumerate(groups)]
+        withheld = [group[i] for group, part in zip(groups, parts, strict=True) for i in part.withheld]
+        return Painting(np.concatenate([part.images_NCHW for part in parts]), tuple(withheld))
+
+    def _groups(self, num: int, height: int, width: int) -> list[range]:
+        """Which pictures are painted at once; memory for them is asked for before a minute is spent.
+
+        How many does not depend on what is free, so that a seed's pictures are the same to the bit.
+        """
+        vae = self.pipeline.vae
+        size = max(1, memory.PIXELS // (height * width))
+        is_tiled = getattr(vae, "use_tiling", False)
+        tile = int(getattr(vae, "tile_sample_min_size", 0) or max(height, width)) if is_tiled else max(height, width)
+        pixels = min(size, num) * min(height, tile) * min(width, tile)
+        memory.check_work(
+            f"{self.name}: a picture of {height} x {width}",
+            pixels * int(vae.config.block_out_channels[0]) * vae.dtype.itemsize,
+            on_gpu=self.pipeline._execution_device.type == "cuda",
+        )
+        return [range(first, min(first + size, num)) for first in range(0, num, size)]
 
     def _check_size(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
         # A transformer knows as many places on a side as this, where it says so.
@@ -265,10 +293,13 @@ class Backbone:
                 self._read[text] = self.layout.heard(self.texts.encode([text]))
         return self._read[text]
 
-    def _latents(self, seed: int, rows: Sequence[int], height: int, width: int) -> Tensor:
-        """Unit noise (B·num_images, C, h, w): the pipelines scale it as their schedulers want."""
+    def _latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         scale = int(self.pipeline.vae_scale_factor)
-        shape = (int(self._network.config.in_channels), height // scale, width // scale)
+        return int(self._network.config.in_channels), height // scale, width // scale
+
+    def _latents(self, seed: int, rows: Sequence[int], height: int, width: int) -> Tensor:
+        """Unit noise (N, C, h, w): the pipelines scale it as their schedulers want."""
+        shape = self._latent_shape(height, width)
         drawn = {row: torch.from_numpy(noise.draw(seed, 1, math.prod(shape), first=row)) for row in set(rows)}
         return torch.cat([drawn[row] for row in rows]).view(-1, *shape).to(self._network.dtype)
 
@@ -293,6 +324,13 @@ def _arguments(told: Told, avoided: Told | None) -> dict[str, Tensor]:
     if avoided is not None:
         words |= {"negative_prompt_embeds": avoided.tokens_BLD, "negative_pooled_prompt_embeds": avoided.pooled_BP}
     return {name: tensor for name, tensor in words.items() if tensor is not None}
+
+
+def _part_of(callback: Progress | None, index: int, num: int) -> Progress | None:
+    """Steps of one of ``num`` groups as steps of all."""
+    if callback is None:
+        return None
+    return lambda done, total: callback(index * total + done, num * total)
 
 
 def _generators(seed: int, rows: Sequence[int]) -> list[torch.Generator]:

@@ -6,7 +6,7 @@ B.3; Podell et al., *SDXL*, 2023, section 2.1; the pipelines' ``encode_prompt``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,10 +37,10 @@ class Told:
     tokens_BLD: Tensor
     pooled_BP: Tensor | None
 
-    def repeated(self, num: int) -> Told:
-        """Each row ``num`` times, one after the other."""
-        pooled_BP = None if self.pooled_BP is None else self.pooled_BP.repeat_interleave(num, dim=0)
-        return Told(self.tokens_BLD.repeat_interleave(num, dim=0), pooled_BP)
+    def rows(self, chosen: Sequence[int]) -> Told:
+        """Some of the rows, each as often as it is named."""
+        places = list(chosen)
+        return Told(self.tokens_BLD[places], None if self.pooled_BP is None else self.pooled_BP[places])
 
     def followed_by(self, other: Told) -> Told:
         """These rows, then those of the other."""

@@ -68,7 +68,7 @@ def load(
     names = [name for name in folder.parts if name not in without]
     plan = _plan(folder, names, precision, offload, on_gpu=on_gpu, is_tiled=vae_tiling)
     memory.check(plan, folder.name)
-    pipeline = _build(folder, names, _TYPES[precision])
+    pipeline = _build(folder, names, _TYPES[precision], "cuda" if on_gpu and offload == "none" else "cpu")
     if attention_slicing:
         pipeline.enable_attention_slicing()
     if vae_slicing:
@@ -104,7 +104,7 @@ def _plan(
     if is_tiled:
         side = min(side, _numbers(vae, "sample_size", [512])[0])
     weights = {name: folder.parts[name].num_weights for name in names}
-    return Plan(weights, side * side, widths[0], precision, offload, on_gpu)
+    return Plan(weights, max(side * side, memory.PIXELS), widths[0], precision, offload, on_gpu)
 
 
 def _numbers(config: Mapping[str, Any], key: str, usual: list[int]) -> list[int]:
@@ -114,8 +114,11 @@ def _numbers(config: Mapping[str, Any], key: str, usual: list[int]) -> list[int]
     return found if found and all(0 < each < 1 << 16 for each in found) else usual
 
 
-def _build(folder: Folder, names: Collection[str], dtype: torch.dtype) -> Any:
-    """The pipeline of ``diffusers``, with None for every part that is not there."""
+def _build(folder: Folder, names: Collection[str], dtype: torch.dtype, device: str) -> Any:
+    """The pipeline of ``diffusers``, with None for every part that is not there.
+
+    Each part leaves for the device before the next is read, so that the main memory holds one at a time.
+    """
     import diffusers
 
     plain = {tokenizer: encoder for encoder, (tokenizer, _) in folder.family.tokenizers.items()}
@@ -124,7 +127,7 @@ def _build(folder: Folder, names: Collection[str], dtype: torch.dtype) -> Any:
         if name in plain and plain[name] not in names:
             continue
         has_weights = folder.parts[name].num_weights > 0
-        parts[name] = load_weights(folder, name, dtype) if has_weights else load_plain(folder, name)
+        parts[name] = load_weights(folder, name, dtype).to(device) if has_weights else load_plain(folder, name)
     if folder.family.is_checked:
         parts = {"safety_checker": None, "feature_extractor": None, **parts}
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +11,15 @@ from typing import Literal
 
 from soundsight.errors import ModelError
 
-__all__ = ["BYTES", "Offload", "Plan", "Precision", "check", "free_bytes"]
+__all__ = ["BYTES", "PIXELS", "Offload", "Plan", "Precision", "check", "check_work", "free_bytes"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Offload = Literal["none", "model", "sequential"]
 
 BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
-_MEMINFO = Path("/proc/meminfo")
+PIXELS = 1 << 18
+"""Pixels of the pictures that are painted at once, but one picture at least: one of 512 by 512, 256 of 32 by 32."""
+_MEMINFO, _CGROUP, _CGROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _GB = 1e9
 # Numbers that live at once while a picture is decoded, for each pixel and channel of the decoder at full size. Measured
 # with Stable Diffusion 3's decoder on a CPU: 8.4 at 384 x 384 pixels, 6.8 for each further one. Rough elsewhere.
@@ -34,7 +36,7 @@ class Plan:
 
     Attributes:
         weights: Part of the model to its number of weights.
-        pixels: Of the pictures that are decoded at once.
+        pixels: Of the pictures that are decoded at once, or of as much of them.
         channels: Width of the decoder at full size.
         precision: Of weights and work.
         offload: What leaves the GPU while it is not needed.
@@ -112,6 +114,25 @@ def check(plan: Plan, name: str) -> None:
     )
 
 
+def check_work(what: str, numbers_bytes: int, *, on_gpu: bool) -> None:
+    """Refuse a picture that cannot be decoded, before it is painted.
+
+    Args:
+        what: For the message.
+        numbers_bytes: One number for each pixel and channel of the decoder at full size, in its precision.
+        on_gpu: Where it is painted.
+
+    Raises:
+        ModelError: It needs more than is free.
+    """
+    needed, free = numbers_bytes * _MAPS, free_bytes(on_gpu=on_gpu)
+    if free is not None and needed > free:
+        raise ModelError(
+            f"{what} needs about {needed / _GB:.1f} GB of {'GPU' if on_gpu else 'main'} memory, and {free / _GB:.1f} "
+            "are free; paint a smaller one, or load the model with vae_tiling"
+        )
+
+
 def _short(plan: Plan) -> list[tuple[str, int, int]]:
     """Where there is too little: which memory, what is needed, and what is free."""
     needed = {"main": plan.main_bytes, "GPU": plan.gpu_bytes}
@@ -125,6 +146,11 @@ def free_bytes(*, on_gpu: bool) -> int | None:
         import torch
 
         return int(torch.cuda.mem_get_info()[0])
+    found = [each for each in (_free_of_machine(), *_free_of_groups()) if each is not None]
+    return min(found, default=None)
+
+
+def _free_of_machine() -> int | None:
     with suppress(OSError, ValueError, IndexError):
         lines = dict(row.split(":", 1) for row in _MEMINFO.read_text().splitlines() if ":" in row)
         if "MemAvailable" in lines:
@@ -132,3 +158,21 @@ def free_bytes(*, on_gpu: bool) -> int | None:
     with suppress(AttributeError, OSError, ValueError):  # no Linux: all that is there, free or not
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return None
+
+
+def _free_of_groups() -> Iterator[int]:
+    """What Linux's control groups leave to this process: a container's limit, a service's (version 2)."""
+    with suppress(OSError, ValueError):
+        own = next((row[3:] for row in _CGROUP.read_text().splitlines() if row.startswith("0::")), None)
+        if own is None:
+            return
+        place = _CGROUPS / own.lstrip("/")
+        for group in (place, *place.parents):
+            with suppress(OSError, ValueError, KeyError):  # the topmost has no limit, and most say "max"
+                limit = int((group / "memory.max").read_text())
+                stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
+                # Files that were read and are not in use any more leave when somebody needs their place.
+                held = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+                yield max(0, limit - held)
+            if group == _CGROUPS:
+                return
