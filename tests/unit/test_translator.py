@@ -20,9 +20,9 @@ OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_ma
 OF_CODE = ("info_nce", "margin")
 
 
-def build(weights: dict[str, float], **options: Any) -> sound2visual.System:
+def build(weights: dict[str, float], *, num_labels: int = 1, **options: Any) -> sound2visual.System:
     torch.manual_seed(0)
-    return sound2visual.System(sound2visual.Config(losses=Weights(**weights), width=8, **options))
+    return sound2visual.System(sound2visual.Config(losses=Weights(**weights), width=8, **options), num_labels)
 
 
 def batch_for(system: Any, size: int = 6) -> dict[str, Tensor]:
@@ -49,6 +49,35 @@ def test_a_weight_brings_its_term_and_no_other(name: str) -> None:
     other = build({"l2": 0.5, name: 2.0})
     assert torch.autograd.grad(terms[name], list(system.encoder.parameters()), allow_unused=True)[0] is not None
     assert count_parameters(other) == count_parameters(system)
+
+
+def test_of_one_label_sounds_and_pictures_belong_together() -> None:
+    """Otherwise a dog's bark would be told to be far from every other dog's picture of the batch."""
+    weights = {"l2": 1.0, "info_nce": 1.0, "margin": 1.0}
+    by_pair, by_label = (build(weights, num_labels=num) for num in (1, 3))
+    by_label.load_state_dict(by_pair.state_dict())
+    batch = batch_for(by_pair) | {"label": torch.tensor([0, 0, 2, 1, 1, 0])}
+    sound_BD, image_BD = by_pair.space(by_pair.encoder(batch["features"]), 2 * batch["image"] - 1)
+    neighbour = [5, 0, 1, 2, 3, 4]
+    squared_BB = torch.cdist(sound_BD, image_BD).square()
+    near = squared_BB.diagonal().sum()
+    for system, labels in ((by_pair, range(6)), (by_label, batch["label"].tolist())):
+        terms = losses_of(system, batch)["generator"]
+        targets_BB = torch.tensor([[float(one == other) for other in labels] for one in labels])
+        targets_BB /= targets_BB.sum(dim=1, keepdim=True)
+        logits_BB = sound_BD @ image_BD.T / 0.1
+        wanted = -(targets_BB * (logits_BB.log_softmax(1) + logits_BB.T.log_softmax(1))).sum() / 12
+        torch.testing.assert_close(terms["info_nce"], wanted)
+        pairs = [(squared_BB[i, j], labels[i] == labels[j]) for i, j in enumerate(neighbour)]
+        far = sum(square if same else (1 - square.sqrt()).clamp(min=0).square() for square, same in pairs)
+        torch.testing.assert_close(terms["margin"], (near + far) / 12)
+
+
+def test_one_pair_alone_is_no_stranger_to_itself() -> None:
+    system = build({"margin": 1.0}).eval()
+    batch = batch_for(system, size=1)
+    sound_BD, image_BD = system.space(system.encoder(batch["features"]), 2 * batch["image"] - 1)
+    torch.testing.assert_close(losses_of(system, batch)["generator"]["margin"], (sound_BD - image_BD).square().sum())
 
 
 @pytest.mark.parametrize("name", [*OF_PICTURE, *OF_CODE])

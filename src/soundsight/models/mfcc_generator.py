@@ -64,4 +64,4 @@ class System(Translator):
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         code_size = 2 * config.latent_size if config.variational else config.code_size
-        super().__init__(config, Encoder(config.widths, code_size, config.normalise), _FEATURES)
+        super().__init__(config, Encoder(config.widths, code_size, config.normalise), _FEATURES, num_labels)

@@ -32,4 +32,4 @@ class System(Translator):
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         code_size = 2 * config.latent_size if config.variational else config.code_size
         encoder = SpectrogramEncoder(config.widths, config.bins, code_size)
-        super().__init__(config, encoder, (config.bins, config.frames))
+        super().__init__(config, encoder, (config.bins, config.frames), num_labels)

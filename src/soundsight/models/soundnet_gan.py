@@ -49,4 +49,4 @@ class System(Translator):
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         code_size = 2 * config.latent_size if config.variational else config.code_size
-        super().__init__(config, Encoder(code_size), (1, round(config.sample_rate_hz * config.duration_s)))
+        super().__init__(config, Encoder(code_size), (1, round(config.sample_rate_hz * config.duration_s)), num_labels)

@@ -52,7 +52,7 @@ class Weights(BaseModel):
     kl: NonNegativeFloat = 0.0
     """For a code that is drawn (``variational``)."""
     info_nce: NonNegativeFloat = 0.0
-    """Sounds and real pictures in one space, which the code is asked to know."""
+    """Sounds and real pictures in one space, which the code is asked to know; of one label all belong together."""
     margin: NonNegativeFloat = 0.0
     """The same with a margin: each sound beside its own picture and beside another one."""
     cycle: NonNegativeFloat = 0.0
@@ -159,11 +159,15 @@ class Translator(nn.Module):
         config: Options.
         encoder: Features (B, F, N) → (B, ``code_size``), or twice as many where the code is drawn.
         features_shape: (F, N).
+        num_labels: Of the data; with more than one, sounds and pictures of a label belong together.
     """
 
-    def __init__(self, config: Options, encoder: nn.Module, features_shape: tuple[int, int]) -> None:
+    def __init__(
+        self, config: Options, encoder: nn.Module, features_shape: tuple[int, int], num_labels: int = 1
+    ) -> None:
         super().__init__()
         self.config, self.features_shape = config, features_shape
+        self._by_label = num_labels > 1
         channels, size = config.image_channels, config.image_size
         self.image_shape = (channels, size, size)
         self.latent_size = config.latent_size
@@ -195,8 +199,8 @@ class Translator(nn.Module):
 
         Args:
             phase: ``"discriminator"``, then ``"generator"``, which judges the pictures that the first was shown.
-            batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``); where the
-                system ``looks_ahead``, ``next_features`` and ``next_image``, too.
+            batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``); ``label``
+                (B,) where there are several; where the system ``looks_ahead``, ``next_features`` and ``next_image``.
             step: Optimiser steps taken so far, for the KL warm-up.
         """
         if "picture" not in batch:
@@ -270,12 +274,15 @@ class Translator(nn.Module):
             terms["kl"] = weight * free_bits(batch["code"], batch["log_variance"], self.config.free_bits)
         if self.space is not None:
             sound_BD, image_BD = self.space(batch["code"], real_BCHW)
+            # Where labels pair them, any picture of a bark is one of this bark.
+            kinds_B = batch["label"] if self._by_label else torch.arange(len(sound_BD), device=sound_BD.device)
             if weights.info_nce:
-                terms["info_nce"] = weights.info_nce * contrastive.info_nce(sound_BD, image_BD, self.config.temperature)
+                agreement = contrastive.info_nce(sound_BD, image_BD, self.config.temperature, kinds_B)
+                terms["info_nce"] = weights.info_nce * agreement
             if weights.margin:
                 # Each beside its own picture, and beside that of its neighbour in the batch.
                 pairs = torch.cat([sound_BD, sound_BD]), torch.cat([image_BD, image_BD.roll(1, dims=0)])
-                together_B = torch.cat([torch.ones(len(sound_BD)), torch.zeros(len(sound_BD))]).to(sound_BD.device)
+                together_B = torch.cat([torch.ones_like(kinds_B), (kinds_B == kinds_B.roll(1)).to(kinds_B)])
                 terms["margin"] = weights.margin * contrastive.margin(*pairs, together_B, self.config.margin)
         return terms
 
