@@ -40,6 +40,7 @@ _DOES: dict[Kind, str] = {
     "adapter": "tells a text-to-image model what is heard",
 }
 _PRETRAINED = Path(__file__).parent / "pretrained"
+_RECIPES = Path(__file__).parent / "recipes"
 
 
 def pretrained_names() -> list[str]:
@@ -66,9 +67,15 @@ def resolve(name_or_folder: str | Path) -> Path:
         return path
     if is_there:
         raise ModelError(f"{path}: a model is a folder with {CONFIG} in it, and this is a file")
+    name = str(name_or_folder)
+    if name in {path.stem for path in _RECIPES.glob("*.toml")}:
+        raise UnknownNameError(
+            f"'{name}' is a recipe, and no weights of it come with the package: 'soundsight train {name}' makes a "
+            "model folder, to be named here"
+        )
     from soundsight.registry import unknown
 
-    raise UnknownNameError(f"{unknown('models', str(name_or_folder), pretrained_names())}; or name a model folder")
+    raise UnknownNameError(f"{unknown('models', name, pretrained_names())}; or name a model folder")
 
 
 def read_folder(path: str | Path, *, verify: bool = True) -> ModelFolder:

@@ -94,12 +94,14 @@ def read_square(path: str | Path, size: int) -> UInt8:
 
 
 def fingerprint(path: str | Path) -> tuple[int, int, bytes]:
-    """Height and width of a picture, and SHA-256 of its pixels as they are shown.
+    """Height and width of a picture, and SHA-256 of both and of its pixels as they are shown.
 
     Raises:
         ImageError: It is no picture, damaged, or too large.
     """
-    digest = hashlib.sha256(_open(path).convert("RGB").tobytes()).digest()
+    shown = _open(path).convert("RGB")
+    # Without its size, four pixels in a row would be the same picture as four in a square.
+    digest = hashlib.sha256(repr(shown.size).encode() + shown.tobytes()).digest()
     with Image.open(path, formats=_READABLE) as image:
         return image.height, image.width, digest
 

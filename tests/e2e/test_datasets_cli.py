@@ -91,6 +91,7 @@ def test_check_of_changed_images_fails(tmp_path):
 
 def test_mistakes_are_one_line(tmp_path):
     assert "no 'fsd' in datasets (did you mean 'fsdd'?)" in one_line(run("check", "fsd"))
+    assert "elsewhere/pairs: no such folder; a folder of pairs holds" in one_line(run("check", "elsewhere/pairs"))
     assert "prepare fsdd" in one_line(run("check", "fsdd", SOUNDSIGHT_DATA=str(tmp_path)))
     one_line(run("prepare"))
     (tmp_path / "file").touch()

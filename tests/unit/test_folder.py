@@ -203,6 +203,9 @@ def test_names_and_folders(model: Path, tmp_path: Path) -> None:
         assert read_folder(resolve(name)).name == name
     with pytest.raises(ModelError, match="this is a file"):
         resolve(model / "config.json")
+    for recipe in ("v2d-clap", "aivaegan-fsdd"):
+        with pytest.raises(UnknownNameError, match=f"'{recipe}' is a recipe, .*'soundsight train {recipe}' makes"):
+            resolve(recipe)
     for unknown in ("digitz", "no/such/folder", "x" * 5000, "a\0b", ""):
         if unknown:
             with pytest.raises(UnknownNameError, match="or name a model folder"):

@@ -208,6 +208,13 @@ def test_a_check_counts_and_finds_what_is_there_twice(tmp_path):
     assert pairs.check(tmp_path).missing == ("c0/1.wav",)
 
 
+def test_pictures_of_the_same_bytes_and_another_shape_are_two_pictures(tmp_path):
+    for name, (height, width) in {"wide": (10, 40), "high": (40, 10)}.items():
+        write_tone(tmp_path / f"{name}.wav", sample_rate_hz=16_000, seed=height)
+        Image.new("RGB", (width, height), (9, 8, 7)).save(tmp_path / f"{name}.png")
+    assert pairs.check(tmp_path).duplicates == ()
+
+
 def test_a_check_tells_of_files_without_a_partner(tmp_path):
     write_pair(tmp_path, "dog.wav", "dog.png", 1)
     write_tone(tmp_path / "Cat.wav", sample_rate_hz=16_000, seed=2)

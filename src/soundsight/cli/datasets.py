@@ -177,7 +177,8 @@ def check(
     from soundsight.datasets.info import folder_of
     from soundsight.datasets.selection import reader_of
 
-    if folder is None and name not in registry.names("datasets") and Path(name).is_dir():
+    # What has a slash in it is no name of a data set; a folder that is not there is told by who reads it.
+    if folder is None and name not in registry.names("datasets") and (Path(name).is_dir() or Path(name).name != name):
         reports = [reader_of(Path(name)).check(Path(name))]
     else:
         members = _members(name, folder)
