@@ -22,9 +22,10 @@ from soundsight.conditioning import Conditioning
 from soundsight.config import load_recipe, load_table, recipe_names
 from soundsight.encoders.array import to_npy
 from soundsight.errors import ModelError, OutputError, RecipeError, SoundsightError, UnknownNameError
+from soundsight.evaluation.words import ask
 from soundsight.folder import read_folder
 from soundsight.training.adapter import train_adapter
-from soundsight.training.adapter_evaluation import evaluate_adapter
+from soundsight.training.adapter_evaluation import evaluate_adapter, load_trial
 from soundsight.training.adapter_recipe import load_adapter_recipe, parse_adapter_recipe
 from soundsight.training.adapter_system import load_data, losses_of
 from soundsight.training.loop import Progress
@@ -307,11 +308,151 @@ def test_an_adapter_knows_the_options_of_its_encoder(root: Path, tmp_path: Path)
 
 def test_shards_take_the_place_of_a_recipes_array_and_an_array_that_of_its_shards() -> None:
     shards = load_adapter_recipe("v2d-clap", ["data.shards=mine"]).data
-    assert (shards.embeddings, shards.shards) == (None, "mine")
+    assert (shards.embeddings, shards.shards) == (None, ("mine",))
     array = load_adapter_recipe("v2d-tokens", ["data.embeddings=mine.npy", "data.rows=mine.txt"]).data
     assert (array.embeddings, array.rows, array.shards) == ("mine.npy", "mine.txt", None)
     plain = load_adapter_recipe("v2d-clap", ["data.fold=fold"]).data
     assert (plain.embeddings, plain.shards) == ("esc50/clap.npy", None)
+
+
+def describe(root: Path, name: str, said: Callable[[int, str], dict[str, Any]], *, length: int = 1) -> Any:
+    """A folder of shards that say themselves what they hold, and a recipe without a table."""
+    lines, rows = sounds(length=length)
+    facts = [said(int(line[1]), line[2]) for line in lines]
+    (root / name).mkdir()
+    with tarfile.open(root / name / "shard-000000.tar", "w") as tar:
+        for line, tokens_LD, own in zip(lines, rows, facts, strict=True):
+            key = line[0].removesuffix(".wav")
+            own = {"encoder": "vggish", "identity": "d" * 64, "source": key, **own}
+            for ending, data in (("npy", to_npy(tokens_LD)), ("json", json.dumps(own).encode())):
+                member = tarfile.TarInfo(f"{key}.{ending}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return recipe_of(embeddings=None, table=None, shards=name)
+
+
+def test_shards_may_say_themselves_what_they_hold(root: Path, tmp_path: Path) -> None:
+    recipe = describe(root, "own", lambda fold, label: {"labels": [label], "fold": fold})
+    of_shards = train_adapter(recipe, tmp_path / "shards", root=root)
+    of_table = train_adapter(recipe_of(embeddings=None, shards="own"), tmp_path / "table", root=root)
+    assert read_folder(of_shards).weights == read_folder(of_table).weights
+    reports = [evaluate_adapter(out, root=root).to_json() for out in (of_shards, of_table)]
+    assert reports[0]["parts"] == reports[1]["parts"]
+    assert read_folder(of_shards).labels == CLASSES
+    assert evaluate_adapter(of_shards, split="fold:2", root=root).num_heard == 32
+
+
+def test_a_recording_may_have_several_labels_and_the_list_may_name_parts(root: Path, tmp_path: Path) -> None:
+    """As AudioSet's: every bell rings in the wind, and what is nearest may be either."""
+
+    def said(fold: int, label: str) -> dict[str, Any]:
+        labels = ["bell", "wind"] if label == "bell" else [label]
+        return {
+            "labels": labels,
+            "prompts": [f"a {label}" for label in labels],
+            "split": "eval" if fold == 3 else "train",
+        }
+
+    recipe = describe(root, "own", said)
+    recipe = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"train_folds": ("train",), "test_folds": ("eval",)})}
+    )
+    heard, targets = load_data(recipe, root)
+    assert targets.prompts[0] == "an image of bell", "by the recipe's template"
+    bells = [row for row, name in enumerate(heard.names) if name.split("-")[1] == "0"]
+    torch.testing.assert_close(heard.shares(bells[:1]), torch.tensor([[0.5, 0, 0, 0.5]]))
+    out = train_adapter(recipe, tmp_path / "out", root=root)
+    report = evaluate_adapter(out, root=root)
+    (part,) = report.parts
+    assert part.retrieval[1] > 0.9
+    # One of four for 24 recordings, two of four for 8.
+    assert part.beside["chance"][1] == pytest.approx((24 / 4 + 8 / 2) / 32)
+    assert part.beside["linear probe on the embeddings"][1] > 0.9
+    assert report.split == "fold:eval"
+    assert report.notes == ("8 of the test recordings have several classes: any of them counts as their own",)
+    half = torch.stack([targets.parts["pooled"][label] for label in (0, 3)]).mean(dim=0)
+    said_N = said_of(out, sounds()[1][[row for row in bells if heard.folds[row] == "eval"]])
+    assert float(torch.cosine_similarity(said_N, half[None]).mean()) > 0.9, "between the two"
+
+
+def test_captions_are_prompts_as_they_are_and_those_of_tests_teach_nothing(root: Path, tmp_path: Path) -> None:
+    """As AudioCaps': each recording its own texts, in the test other ones than in training."""
+
+    def said(fold: int, label: str) -> dict[str, Any]:
+        texts = [f"{label} {{far}} away", f"{label} nearby"] if fold == 3 else [f"one {label}"]
+        return {"prompts": texts, "fold": fold}
+
+    out = train_adapter(describe(root, "own", said), tmp_path / "out", root=root)
+    assert read_folder(out).labels is None
+    report = evaluate_adapter(out, root=root)
+    assert report.num_prompts == 12
+    assert report.notes == (
+        "32 of the test recordings have several captions: any of them counts as their own",
+        "8 of the 12 prompts are of no recording that trained",
+    )
+    lines = list(report.lines())
+    assert "against 12 prompts of sentence (captions)" in lines[1]
+    assert not any("probe" in line or "lowest" in line for line in lines)
+    alone = train_adapter(
+        describe(
+            root, "other", lambda fold, label: {"prompts": ["silence" if fold == 3 else f"one {label}"], "fold": fold}
+        ),
+        tmp_path / "alone",
+        root=root,
+    )
+    assert read_folder(alone).weights == read_folder(out).weights
+
+
+def test_shards_may_lie_in_several_folders(root: Path, tmp_path: Path) -> None:
+    recipe = describe(root, "own", lambda fold, label: {"labels": [label], "fold": fold})
+    lines, rows = sounds()
+    write_shards(
+        root / "more",
+        [["new-1.wav"], ["new-2.wav"]],
+        rows[:2],
+        {"labels": ["bell"], "fold": 3, "encoder": "vggish", "identity": "d" * 64},
+    )
+    both = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": ("own", "more")})})
+    out = train_adapter(both, tmp_path / "out", root=root)
+    assert evaluate_adapter(out, root=root).num_test == 34
+    assert len(lines) == 96
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (lambda fold, label: {"labels": [label], "fold": fold, "source": "film"}, "sections of 'film' train and test"),
+        (lambda fold, label: {"labels": [label]}, "'1-0-0' is in no fold, nor in a part of its data set"),
+        (lambda fold, label: {"fold": fold}, "nothing says what '1-0-0' shows"),
+        (lambda fold, label: {"labels": [" "], "prompts": [3], "fold": fold}, "nothing says what '1-0-0' shows"),
+        (
+            lambda fold, label: {("labels" if label == "rain" else "prompts"): [label], "fold": fold},
+            "some recordings have labels, others captions alone",
+        ),
+        (lambda fold, label: {"labels": [label], "split": "train"}, "there is no fold 1; folds: train"),
+    ],
+    ids=["leak", "no fold", "nothing", "no texts", "mixed", "another fold"],
+)
+def test_shards_that_do_not_say_enough_are_refused(said: Any, fault: str, root: Path, tmp_path: Path) -> None:
+    recipe = describe(root, "own", said)
+    assert fault in refusal(lambda: train_adapter(recipe, tmp_path / "no", root=root))
+    assert not (tmp_path / "no").exists()
+
+
+def test_more_prompts_than_memory_holds_are_refused(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = describe(root, "own", lambda fold, label: {"labels": [label], "fold": fold})
+    monkeypatch.setattr("soundsight.training.adapter_data._MANY", 3)
+    monkeypatch.setattr("soundsight.training.adapter_data._MAX_TARGET_BYTES", 4 * 4 * SIZE - 1)
+    message = refusal(lambda: train_adapter(recipe, tmp_path / "no", root=root))
+    assert "4 prompts of 'sentence' in somebody take 0 GiB, and 0 are the most that is held" in message
+
+
+def test_a_judge_reads_one_class(root: Path, tmp_path: Path) -> None:
+    recipe = describe(root, "own", lambda fold, label: {"labels": sorted({label, "bell"}), "fold": fold})
+    trial = load_trial(train_adapter(recipe, tmp_path / "out", root=root), root=root)
+    assert "captions or with several classes each" in refusal(lambda: ask(trial, {}, 1))
 
 
 def test_a_word_in_the_prompt(root: Path, tmp_path: Path) -> None:
@@ -444,6 +585,7 @@ def test_a_recipe_that_fits_nothing_is_one_line(name: str, root: Path, tmp_path:
         (lambda table: table["data"].update(test_folds=[2, 3]), "fold 2 is in train_folds and in test_folds"),
         (lambda table: table["data"].update(train_folds=[]), "recipe key 'data.train_folds'"),
         (lambda table: table["data"].update(shards="x"), "name either 'embeddings' or 'shards'"),
+        (lambda table: table["data"].update(table=""), "an array does not say what it is of: name a 'table'"),
         (lambda table: table["train"]["losses"].update(mse=0, cosine=0), "all weights are 0"),
         (lambda table: table["train"]["losses"].update(temperature=0), "recipe key 'train.losses.temperature'"),
         (lambda table: table["encoder"].update(identity="x"), "recipe key 'encoder.identity'"),
@@ -497,7 +639,7 @@ def test_the_recipes_of_the_package(name: str) -> None:
     assert recipe.source
     assert recipe.card.summary
     assert recipe.card.limits
-    assert set(recipe.data.train_folds) == {1, 2, 3}
+    assert recipe.data.train_folds == (("balanced_train",) if name == "v2d-audioset" else (1, 2, 3))
     more = {"tell": lambda tokens: tokens} if recipe.adapter.system == "audio_token" else {}
     assert isinstance(adapters.build(recipe.adapter.system, recipe.adapter.options, **more), nn.Module)
     assert parse_adapter_recipe(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
@@ -506,7 +648,7 @@ def test_the_recipes_of_the_package(name: str) -> None:
 
 
 def test_recipes_of_both_kinds_are_known_by_name() -> None:
-    assert {"v2d-pooled", "v2d-clap", "v2d-tokens", "audio-token"} == set(NAMES)
+    assert {"v2d-audioset", "v2d-pooled", "v2d-clap", "v2d-tokens", "audio-token"} == set(NAMES)
     assert not set(NAMES) & set(recipe_names())
     with pytest.raises(UnknownNameError, match="did you mean 'v2d-clap'"):
         load_table("v2d-clip")

@@ -24,6 +24,7 @@ from soundsight.encoders.plan import Plan
 from soundsight.encoders.shards import read_shards, records
 from soundsight.encoders.workers import Workers
 from soundsight.errors import DatasetError, ModelError, OutputError
+from soundsight.training.adapter_rows import rows_of
 from toy_encoder import load, write_tones
 
 PITCHES = {f"{word}.wav": 200 + 30 * row for row, word in enumerate(("zeta", "10", "9", "alpha", "Beta", "ä", "x/a"))}
@@ -333,6 +334,15 @@ def test_a_process_that_dies_while_another_is_begun_is_one_error(
         monkeypatch.setattr(ProcessPoolExecutor, "submit", closed)
         with pytest.raises(ModelError, match="a process with the encoder has died"):
             next(workers.hear(found))
+
+
+def test_shards_say_what_trainings_ask_for(made: Path, sounds: Path) -> None:
+    manifest = planned(sounds).manifest
+    rows, is_captioned = rows_of(read_shards(sorted(made.glob("*.tar"))).facts, "shards")
+    assert not is_captioned
+    found = {row.name: (row.shows, row.fold, row.source) for row in rows}
+    assert found == {record.key: (record.labels, record.split, record.name) for record in manifest.found}
+    assert {row.fold for row in rows} == {"train", "test"}
 
 
 def test_weights_that_change_meanwhile_are_noticed(sounds: Path, toy: Path) -> None:

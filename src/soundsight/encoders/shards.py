@@ -49,6 +49,7 @@ def read_shards(paths: Sequence[Path]) -> Stored:
         DatasetError: As for ``records``; or a recording is in them twice, widths or encoders differ, or there are none.
     """
     tokens: dict[str, Float32] = {}
+    facts: dict[str, dict[str, Any]] = {}
     num_bytes, size, maker = 0, None, None
     for path in paths:
         for record in records(path):
@@ -70,11 +71,11 @@ def read_shards(paths: Sequence[Path]) -> Stored:
             num_bytes += record.tokens_LD.nbytes
             if num_bytes > MAX_BYTES:
                 raise DatasetError(f"{path}: the shards hold more than {MAX_BYTES >> 30} GiB, the most that is read")
-            tokens[record.key] = record.tokens_LD
+            tokens[record.key], facts[record.key] = record.tokens_LD, record.facts
     what = str(paths[0]) if len(paths) == 1 else f"{len(paths)} shards"
     if not tokens:
         raise DatasetError(f"{what}: no embeddings; expected tar archives with KEY.npy for each recording")
-    return Stored(tokens, what)
+    return Stored(tokens, what, facts)
 
 
 def records(path: Path) -> Iterator[Record]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,14 @@ class Stored:
     Args:
         tokens: Key to tokens (L, D), float32 and finite; D is the same for all.
         what: Where they come from, as messages call it.
+        facts: Key to what is said of the recording there.
     """
 
-    def __init__(self, tokens: dict[str, Float32], what: str) -> None:
+    def __init__(
+        self, tokens: dict[str, Float32], what: str, facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> None:
         assert tokens, "empty ones are refused where they are read"
-        self._tokens, self._what = tokens, what
+        self._tokens, self._what, self.facts = tokens, what, facts
         self.size = next(iter(tokens.values())).shape[1]
 
     def __len__(self) -> int:

@@ -189,7 +189,7 @@ def _clusters(scene: Scene) -> Int64:
 
 def _by_sound(scene: Scene, right: Mapping[str, Bool], labels: tuple[str, ...]) -> tuple[Sound, ...]:
     test, asked = scene.trial.test, scene.asked
-    classes_P = test.labels_N.numpy()[asked.rows_P]
+    classes_P = test.single_labels().numpy()[asked.rows_P]
     found = []
     for number in np.unique(classes_P).tolist():
         here_P = classes_P == number
@@ -219,7 +219,11 @@ def _data(scene: Scene) -> Data:
     for row in rows:
         digest.update(trial.test.names[row].encode() + b"\0" + trial.test.tokens_NLD[row].numpy().tobytes())
     info, own = info_of(trial.recipe.data), trial.recipe.data
-    name, title = (own.table, "Recordings of one's own") if info is None else (info.name, info.title)
+    name, title = (
+        (own.table or ", ".join(own.shards or ()), "Recordings of one's own")
+        if info is None
+        else (info.name, info.title)
+    )
     licence, attribution = (
         (own.licence or "that of its files", "their makers") if info is None else (info.licence, info.attribution)
     )

@@ -123,9 +123,14 @@ def ask(trial: Trial, shown: Mapping[str, Shown], draws: int) -> Asked:
         draws: Pictures of each recording.
 
     Raises:
-        DatasetError: There are none.
+        DatasetError: There are none, or recordings show several classes, or have captions in place of them.
     """
-    names = [trial.test.classes[label] for label in trial.test.labels_N.tolist()]
+    if trial.test.is_captioned or not (trial.test.is_single and trial.train.is_single):
+        raise DatasetError(
+            f"{trial.split}: recordings with captions or with several classes each; a judge reads one class from a "
+            "picture: leave --backbone out, or choose data of one class each"
+        )
+    names = [trial.test.classes[label] for label in trial.test.single_labels().tolist()]
     rows = [row for row, name in enumerate(names) if name in shown] * draws
     if not rows:
         raise DatasetError(
@@ -152,13 +157,13 @@ def words_of(trial: Trial, asked: Asked, heard: Collection[str]) -> Words:
     parts = {name: part.shape[1] for name, part in said.items() if name in whole}
     prompts = {name: whole[name][:, :num] if whole[name].ndim == 3 else whole[name] for name, num in parts.items()}
     num_classes = len(targets.prompts)
-    share_C = torch.bincount(train.labels_N, minlength=num_classes).float() / len(train)
+    share_C = torch.bincount(train.single_labels(), minlength=num_classes).float() / len(train)
     means = {name: torch.tensordot(share_C, part[:num_classes], dims=1)[None] for name, part in prompts.items()}
     near_NC = np.mean([prompt_cosines(said[name], part[:num_classes]) for name, part in prompts.items()], axis=0)
     mean_NC = nearest_class_mean(
-        train.pooled_ND.numpy(), train.labels_N.numpy(), trial.test.pooled_ND.numpy(), num_classes
+        train.pooled_ND.numpy(), train.single_labels().numpy(), trial.test.pooled_ND.numpy(), num_classes
     )
-    own_P = trial.test.labels_N.numpy()[asked.rows_P]
+    own_P = trial.test.single_labels().numpy()[asked.rows_P]
     rows = {
         OF_ADAPTER: Row("adapter", asked.rows_P),
         NO_SOUND: Row("prompts", np.full(len(asked), len(texts))),

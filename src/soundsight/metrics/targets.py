@@ -8,14 +8,12 @@ themselves tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from soundsight.metrics.retrieval import cosines, recall_at
+from soundsight.metrics.retrieval import cosines
 
-__all__ = ["errors", "nearest_class_mean", "prompt_cosines", "retrieval"]
+__all__ = ["errors", "nearest_class_mean", "prompt_cosines"]
 
 Float64 = NDArray[np.float64]
 
@@ -63,26 +61,6 @@ def prompt_cosines(said: ArrayLike, prompts: ArrayLike) -> Float64:
         raise ValueError(f"said {said_NLW.shape} and prompts {prompts_CLW.shape} differ in more than their number")
     near_NC: Float64 = np.tensordot(_unit(said_NLW), _unit(prompts_CLW), axes=((1, 2), (1, 2))) / said_NLW.shape[1]
     return near_NC
-
-
-def retrieval(near: ArrayLike, labels: ArrayLike, ks: Sequence[int] = (1, 5)) -> dict[int, float]:
-    """Share of N sounds whose own class is among the k nearest of C; ties count against the model.
-
-    Args:
-        near: (N, C), higher is nearer.
-        labels: (N,) whole numbers from 0 to C − 1.
-        ks: How far to look, each at least 1.
-
-    Raises:
-        ValueError: Wrong shapes or labels, values that are not finite, or nothing to score.
-
-    >>> retrieval([[0.9, 0.5, 0.1], [0.2, 0.7, 0.3]], [0, 2], ks=(1, 2))
-    {1: 0.5, 2: 1.0}
-    """
-    near_NC, labels_N = np.asarray(near, np.float64), np.asarray(labels)
-    if near_NC.ndim != 2 or labels_N.shape != near_NC.shape[:1]:
-        raise ValueError(f"near and labels must be (N, C) and (N,), not {near_NC.shape} and {labels_N.shape}")
-    return recall_at(near_NC, labels_N[:, None] == np.arange(near_NC.shape[1]), ks)
 
 
 def nearest_class_mean(train: ArrayLike, train_labels: ArrayLike, test: ArrayLike, num_labels: int) -> Float64:

@@ -23,7 +23,7 @@ from soundsight.folder import check_free
 from soundsight.training.adapter_data import Heard, Targets
 from soundsight.training.adapter_recipe import AdapterRecipe, AdapterTrainConfig
 from soundsight.training.adapter_result import save_adapter
-from soundsight.training.adapter_system import build, load_data, losses_of
+from soundsight.training.adapter_system import build, load_data, losses_of, taught
 from soundsight.training.average import Average
 from soundsight.training.interrupt import interruptible
 from soundsight.training.journal import Journal
@@ -66,7 +66,7 @@ def train_adapter(
     heard, targets = load_data(recipe, root)
     if targets.unread:
         warn(targets.unread)
-    run = _Run(recipe, heard.of_folds(recipe.data.train_folds), targets)
+    run = _Run(recipe, *taught(recipe, heard, targets))
     _claim(out, recipe)
     journal, began_s = Journal(out, 0), time.perf_counter()
     with interruptible() as interrupted:
@@ -99,7 +99,8 @@ def plan_adapter(
     heard, targets = load_data(recipe, root)
     if targets.unread:
         warn(targets.unread)
-    train, test = heard.of_folds(recipe.data.train_folds), heard.of_folds(recipe.data.test_folds)
+    test = heard.of_folds(recipe.data.test_folds)
+    train, targets = taught(recipe, heard, targets)
     run = _Run(recipe, train, targets)
     run.advance()
     began_s = time.perf_counter()
@@ -187,7 +188,7 @@ class _Run:
             self._order = torch.randperm(len(self.heard), generator=self.random)
         rows = self._order[place * self.config.batch_size :][: self.config.batch_size]
         tokens_BLD, pooled_BD = self.heard.tokens_NLD[rows], self.heard.pooled_ND[rows]
-        wanted_BC = nn.functional.one_hot(self.heard.labels_N[rows], len(self.heard.classes)).float()
+        wanted_BC = self.heard.shares(rows.tolist())
         if self.config.mixup:
             share_B1 = torch.from_numpy(self.shares.beta(self.config.mixup, self.config.mixup, (len(rows), 1))).float()
             other = torch.randperm(len(rows), generator=self.random)

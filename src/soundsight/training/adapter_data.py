@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,16 @@ from soundsight.datasets.captions import prompts_of
 from soundsight.datasets.info import DatasetInfo, data_root
 from soundsight.encoders.embedding import Embedding
 from soundsight.encoders.shards import read_shards, records
-from soundsight.encoders.stored import Stored, key_of, read_array
+from soundsight.encoders.stored import Stored, read_array
 from soundsight.errors import DatasetError, RecipeError
 from soundsight.training.adapter_recipe import AdapterData, AdapterRecipe, EncoderConfig, TargetsConfig
+from soundsight.training.adapter_rows import Row, read_table, rows_of, section
 
 __all__ = ["Heard", "Targets", "info_of", "load_heard", "load_targets"]
 
-_MAX_TABLE_BYTES = 256 << 20
+_MAX_TARGET_BYTES = 8 << 30
+# Of so many prompts it is worth asking first how much they take.
+_MANY = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,42 +37,70 @@ class Heard:
         names: Of the files.
         tokens_NLD: (N, L, D) float32; sounds of other lengths are resampled to one.
         pooled_ND: (N, D) float32.
-        labels_N: (N,) int64, from 0.
+        labels: Of each, the classes that it shows, from 0; one at least.
         folds: N names of folds.
-        classes: C names, in the order of the labels.
+        classes: C names, in the order of the labels; or captions.
         identity: SHA-256 of the encoder, where it is known.
         options: Of the encoder, where they are not the usual ones.
+        is_captioned: Whether the classes are captions, texts as they are.
     """
 
     names: tuple[str, ...]
     tokens_NLD: Tensor
     pooled_ND: Tensor
-    labels_N: Tensor
+    labels: tuple[tuple[int, ...], ...]
     folds: tuple[str, ...]
     classes: tuple[str, ...]
     identity: str | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    is_captioned: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def shares(self, rows: Sequence[int] | None = None) -> Tensor:
+        """Shares of the classes in all or some recordings, (B, C): even ones where one shows several."""
+        rows = range(len(self)) if rows is None else rows
+        shares_BC = torch.zeros(len(rows), len(self.classes))
+        for place, row in enumerate(rows):
+            shares_BC[place, list(self.labels[row])] = 1 / len(self.labels[row])
+        return shares_BC
+
+    def single_labels(self) -> Tensor:
+        """The class of each recording, (N,) int64, where each has one alone."""
+        assert self.is_single, "refused before"
+        return torch.tensor([own[0] for own in self.labels])
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each recording shows one class."""
+        return all(len(own) == 1 for own in self.labels)
 
     def of_folds(self, folds: Sequence[object]) -> Heard:
         """The recordings of some folds."""
         wanted = {str(fold) for fold in folds}
         rows = [row for row, fold in enumerate(self.folds) if fold in wanted]
-        return Heard(
-            tuple(self.names[row] for row in rows),
-            self.tokens_NLD[rows],
-            self.pooled_ND[rows],
-            self.labels_N[rows],
-            tuple(self.folds[row] for row in rows),
-            self.classes,
-            self.identity,
-            self.options,
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            tokens_NLD=self.tokens_NLD[rows],
+            pooled_ND=self.pooled_ND[rows],
+            labels=tuple(self.labels[row] for row in rows),
+            folds=tuple(self.folds[row] for row in rows),
         )
 
+    def taught(self) -> list[int]:
+        """The classes that some recording shows."""
+        return sorted({label for own in self.labels for label in own})
 
-@dataclass(frozen=True, slots=True, eq=False)
+    def of_classes(self, classes: Sequence[int]) -> Heard:
+        """The same recordings, where there are no other classes."""
+        places = {label: place for place, label in enumerate(classes)}
+        labels = tuple(tuple(places[label] for label in own) for own in self.labels)
+        return replace(self, labels=labels, classes=tuple(self.classes[label] for label in classes))
+
+
+@dataclass(frozen=True, eq=False)
 class Targets:
     """What a text encoder says of the prompts of C classes.
 
@@ -79,7 +110,6 @@ class Targets:
         name: Of the text encoder.
         identity: Its SHA-256.
         encoder: Itself, for adapters that speak through it.
-        variances: Part to the squared error of the mean target.
         unread: What of the prompts is too long to be read, in a line; empty where nothing is.
     """
 
@@ -88,8 +118,17 @@ class Targets:
     name: str
     identity: str
     encoder: Any
-    variances: dict[str, float]
     unread: str = ""
+
+    @cached_property
+    def variances(self) -> dict[str, float]:
+        """Part to the squared error of the mean target."""
+        return {part: float(tensor.var(dim=0, correction=0).mean()) for part, tensor in self.parts.items()}
+
+    def of_classes(self, classes: Sequence[int]) -> Targets:
+        """Of some classes alone."""
+        parts = {part: tensor[list(classes)] for part, tensor in self.parts.items()}
+        return replace(self, parts=parts, prompts=tuple(self.prompts[label] for label in classes))
 
 
 def info_of(data: AdapterData) -> DatasetInfo | None:
@@ -117,35 +156,53 @@ def load_heard(recipe: AdapterRecipe, root: Path | None = None, *, num_patches: 
             a class has no recording to learn it from.
     """
     data, root = recipe.data, data_root() if root is None else root
-    path = root / data.table
-    table = _read_table(path, (data.filename, data.label, data.fold))
-    known = sorted({line[2] for line in table})
-    for fold in (*data.train_folds, *data.test_folds):
-        if str(fold) not in known:
-            raise DatasetError(f"{path}: there is no fold {fold}; folds: {', '.join(known) or 'none':.200}")
-    wanted = {str(fold) for fold in (*data.train_folds, *data.test_folds)}
-    lines = [line for line in table if line[2] in wanted]
-    info = info_of(data)
-    classes = tuple(sorted({line[1] for line in table})) if info is None else info.classes
-    learned = {label for _, label, fold in lines if fold in {str(fold) for fold in data.train_folds}}
-    for label in sorted({line[1] for line in table} - set(classes)):
-        raise DatasetError(f"{path}: the class {label!r:.80} is none of {data.set}; say data.set=… or leave it out")
-    if missing := [name for name in classes if name not in learned]:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        folds = ", ".join(map(str, data.train_folds))
-        raise DatasetError(f"{path}: no recording of {missing[0]!r:.80}{more} in the training folds {folds}")
-    stored, identity, options = _read_embeddings(data, recipe.encoder, root)
-    found = [stored.find(name) for name, _, _ in lines]
+    if data.table is None:
+        stored, identity, options = _read_embeddings(data, recipe.encoder, root)
+        what = ", ".join(str(root / folder) for folder in data.shards or ())
+        every, is_captioned = rows_of(stored.facts, what)
+        rows = section(every, data.train_folds, data.test_folds, what)
+    else:
+        what, is_captioned = str(root / data.table), False
+        every = read_table(root / data.table, (data.filename, data.label, data.fold))
+        rows = section(every, data.train_folds, data.test_folds, what)
+        stored, identity, options = _read_embeddings(data, recipe.encoder, root)
+    classes = _classes(data, rows if data.table is None else every, what)
+    if data.table is not None:
+        _check_taught(data, rows, classes, what)
+    found = [stored.find(row.name) for row in rows]
+    places = {name: label for label, name in enumerate(classes)}
     return Heard(
-        tuple(name for name, _, _ in lines),
+        tuple(row.name for row in rows),
         _tokens(found, num_patches),
         torch.stack([torch.from_numpy(embedding.pooled_D) for embedding in found]),
-        torch.tensor([classes.index(label) for _, label, _ in lines]),
-        tuple(fold for _, _, fold in lines),
+        tuple(tuple(places[name] for name in row.shows) for row in rows),
+        tuple(row.fold for row in rows),
         classes,
         identity,
         options,
+        is_captioned,
     )
+
+
+def _classes(data: AdapterData, rows: Sequence[Row], what: str) -> tuple[str, ...]:
+    """What the recordings show, in the data set's own order where it has one."""
+    shown = {name for row in rows for name in row.shows}
+    info = info_of(data)
+    if info is None:
+        return tuple(sorted(shown))
+    for name in sorted(shown - set(info.classes)):
+        raise DatasetError(f"{what}: the class {name!r:.80} is none of {data.set}; say data.set=… or leave it out")
+    return info.classes
+
+
+def _check_taught(data: AdapterData, rows: Sequence[Row], classes: Sequence[str], what: str) -> None:
+    """A table's classes are few, and chosen: one that nobody could learn is a mistake."""
+    train = {str(fold) for fold in data.train_folds}
+    learned = {name for row in rows if row.fold in train for name in row.shows}
+    if missing := [name for name in classes if name not in learned]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        folds = ", ".join(map(str, data.train_folds))
+        raise DatasetError(f"{what}: no recording of {missing[0]!r:.80}{more} in the training folds {folds}")
 
 
 def _tokens(found: Sequence[Embedding], num_patches: int | None) -> Tensor:
@@ -159,23 +216,25 @@ def _read_embeddings(
 ) -> tuple[Stored, str | None, Mapping[str, Any]]:
     """All embeddings, and of the encoder that made them the identity, where it is known, and the options."""
     if data.embeddings is not None:
+        assert data.table is not None, "checked where the recipe is read"
         rows, options = root / (data.rows or data.table), dict(encoder.options)
         stored = read_array(root / data.embeddings, rows, column=data.filename)
         return stored, encoder.identity, encoders.lasting(encoder.name, options) if options else {}
-    assert data.shards is not None
-    folder = root / data.shards
-    paths = sorted(folder.glob("*.tar"))
-    if not paths:
-        raise DatasetError(
-            f"{folder}: no shards; make them with 'soundsight datasets embed {data.set or 'MANIFEST'} -o {folder} "
-            f"--encoder {encoder.name} --weights …', or name them with --set data.shards=DIR"
-        )
+    paths: list[Path] = []
+    for folder in (root / name for name in data.shards or ()):
+        own = sorted(folder.glob("*.tar"))
+        if not own:
+            raise DatasetError(
+                f"{folder}: no shards; make them with 'soundsight datasets embed {data.set or 'MANIFEST'} -o {folder} "
+                f"--encoder {encoder.name} --weights …', or name them with --set data.shards=DIR"
+            )
+        paths += own
     facts = next((record.facts for path in paths for record in records(path)), {})
     # As `soundsight datasets embed` writes them; shards of others may not say it.
     name, identity = facts.get("encoder"), facts.get("identity")
     if name not in (None, encoder.name) or (encoder.identity and identity and identity != encoder.identity):
         raise DatasetError(
-            f"{folder}: embeddings of {name!r:.60} (identity {str(identity)[:12]}…); the recipe's encoder is "
+            f"{paths[0].parent}: embeddings of {name!r:.60} (identity {str(identity)[:12]}…); the recipe's encoder is "
             f"'{encoder.name}' ({(encoder.identity or 'any')[:12]})"
         )
     of_shards = encoder.options if identity is None else facts.get("options")
@@ -183,15 +242,15 @@ def _read_embeddings(
     return read_shards(paths), said, of_shards if isinstance(of_shards, dict) else {}
 
 
-def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
-    """What the recipe's text encoder says of each class's prompt.
+def load_targets(config: TargetsConfig, classes: Sequence[str], *, is_captioned: bool = False) -> Targets:
+    """What the recipe's text encoder says of each class's prompt, or of captions, which are prompts as they are.
 
     Raises:
         RecipeError: No text encoder is named.
-        DatasetError: The template has no place for a class's name.
+        DatasetError: The template has no place for a class's name, or what is said takes more than 8 GiB.
         ModelError: It is absent, or not what it should be.
     """
-    prompts = prompts_of(config.template, classes)
+    prompts = tuple(classes) if is_captioned else prompts_of(config.template, classes)
     if not config.model:
         raise RecipeError("the recipe does not say whose words to learn: --set targets.model=FOLDER of a text encoder")
     name = config.encoder or ("diffusion" if (Path(config.model) / "model_index.json").is_file() else "sentence")
@@ -202,35 +261,14 @@ def load_targets(config: TargetsConfig, classes: Sequence[str]) -> Targets:
             "it out"
         )
     encoder = texts.load(name, config.model, **options)
-    parts = {part: tensor.detach().float() for part, tensor in encoder.encode(prompts).parts.items()}
-    variances = {part: float(tensor.var(dim=0, correction=0).mean()) for part, tensor in parts.items()}
-    unread = texts.unread_line(encoder, prompts, "prompt")
-    return Targets(parts, prompts, encoder.name, encoder.identity, encoder, variances, unread)
-
-
-def _read_table(path: Path, columns: tuple[str, str, str]) -> list[tuple[str, str, str]]:
-    """File name, class and fold of each recording."""
-    try:
-        if not path.is_file():
+    if len(prompts) > _MANY:
+        num_bytes = 4 * len(prompts) * sum(part.numel() for part in encoder.encode(prompts[:1]).parts.values())
+        if num_bytes > _MAX_TARGET_BYTES:
             raise DatasetError(
-                f"{path}: there is no such file; point SOUNDSIGHT_DATA to the data sets, or --set data.table"
+                f"{len(prompts):,} prompts of '{encoder.name}' in {config.model} take {num_bytes >> 30} GiB, and "
+                f"{_MAX_TARGET_BYTES >> 30} are the most that is held: take fewer recordings, or leave text encoders "
+                "out with --set targets.without"
             )
-        if path.stat().st_size > _MAX_TABLE_BYTES:
-            raise DatasetError(f"{path}: larger than {_MAX_TABLE_BYTES >> 20:,} MiB, the most that is read")
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if lacking := [name for name in columns if name not in (reader.fieldnames or ())]:
-                known = ", ".join(reader.fieldnames or ()) or "none"
-                raise DatasetError(f"{path}: no column '{lacking[0]}'; columns: {known:.200}")
-            lines = [(line[columns[0]] or "", line[columns[1]] or "", line[columns[2]] or "") for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
-    for number, line in enumerate(lines, start=2):
-        if "" in line:
-            raise DatasetError(f"{path}: line {number} lacks its {columns[line.index('')]}")
-    # Once in a training and once in a test fold, it would be known.
-    first: dict[str, int] = {}
-    for number, (name, _, _) in enumerate(lines, start=2):
-        if (before := first.setdefault(key_of(name), number)) != number:
-            raise DatasetError(f"{path}: line {number}: {name!r:.100} is the recording of line {before}; name it once")
-    return lines
+    parts = {part: tensor.detach().float() for part, tensor in encoder.encode(prompts).parts.items()}
+    unread = texts.unread_line(encoder, prompts, "prompt")
+    return Targets(parts, prompts, encoder.name, encoder.identity, encoder, unread)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from soundsight import adapters
 from soundsight.errors import DatasetError, ModelError, RecipeError, UnknownNameError
 from soundsight.folder import ModelFolder, read_folder
-from soundsight.metrics.retrieval import chance
-from soundsight.metrics.targets import errors, nearest_class_mean, prompt_cosines, retrieval
+from soundsight.metrics.retrieval import chance, recall_at
+from soundsight.metrics.targets import errors, nearest_class_mean, prompt_cosines
 from soundsight.training.adapter_data import Heard, Targets
 from soundsight.training.adapter_recipe import AdapterRecipe, parse_adapter_recipe
 from soundsight.training.adapter_report import AdapterReport, PartScore
@@ -92,10 +92,10 @@ def load_trial(path: str | Path, *, split: str | None = None, root: Path | None 
     # A fold that trained is read anyway, and is none of the test folds of a recipe.
     wanted = recipe.data.model_copy(update={"test_folds": others or recipe.data.test_folds})
     heard, targets = load_data(recipe.model_copy(update={"data": wanted}), root)
-    _check_same(described, heard, targets)
+    train, test = heard.of_folds(recipe.data.train_folds), heard.of_folds(test_folds)
+    _check_same(described, heard, train, targets)
     more = {"tell": tell} if (tell := getattr(build(recipe, heard, targets), "tell", None)) else {}
     folder, adapter = adapters.load(path, **more)
-    train, test = heard.of_folds(recipe.data.train_folds), heard.of_folds(test_folds)
     return Trial(
         folder=folder,
         adapter=adapter,
@@ -114,14 +114,27 @@ def measure(trial: Trial) -> AdapterReport:
         folder=trial.folder,
         encoder=trial.recipe.encoder.name,
         target=trial.targets.name,
-        template=trial.recipe.targets.template,
+        num_prompts=len(trial.targets.prompts),
+        template=None if trial.test.is_captioned else trial.recipe.targets.template,
         split=trial.split,
         num_train=len(trial.train),
         num_test=len(trial.test),
         num_heard=trial.num_heard,
         parts=_scores(trial),
-        notes=(trial.targets.unread,) if trial.targets.unread else (),
+        notes=_notes(trial),
     )
+
+
+def _notes(trial: Trial) -> tuple[str, ...]:
+    """What a reader of the scores must know besides."""
+    test, notes = trial.test, [trial.targets.unread] if trial.targets.unread else []
+    num_several = sum(len(own) > 1 for own in test.labels)
+    if num_several:
+        what = "captions" if test.is_captioned else "classes"
+        notes.append(f"{num_several:,} of the test recordings have several {what}: any of them counts as their own")
+    if untaught := len(test.classes) - len(trial.train.taught()):
+        notes.append(f"{untaught:,} of the {len(test.classes):,} prompts are of no recording that trained")
+    return tuple(notes)
 
 
 def _recipe_of(folder: ModelFolder) -> AdapterRecipe:
@@ -134,7 +147,7 @@ def _recipe_of(folder: ModelFolder) -> AdapterRecipe:
         raise ModelError(f"{folder.path}: training.recipe in config.json: {error}") from error
 
 
-def _check_same(folder: ModelFolder, heard: Heard, targets: Targets) -> None:
+def _check_same(folder: ModelFolder, heard: Heard, train: Heard, targets: Targets) -> None:
     """Refuse data or a text encoder that an adapter was not trained with."""
     adapters.check_encoder(
         folder,
@@ -148,48 +161,55 @@ def _check_same(folder: ModelFolder, heard: Heard, targets: Targets) -> None:
             f"{folder.path}: learned from another text encoder (identity {str(learned.get('identity'))[:12]}…, "
             f"'{targets.name}' there now is {targets.identity[:12]}…); put the one that it learned from there"
         )
-    if heard.classes != folder.labels:
-        raise DatasetError(
-            f"{folder.path}: trained on {len(folder.labels or ())} classes, and the data have others now"
-        )
+    known = tuple(heard.classes[label] for label in train.taught())
+    if folder.labels is not None and known != folder.labels:
+        raise DatasetError(f"{folder.path}: trained on {len(folder.labels)} classes, and the data have others now")
 
 
 def _scores(trial: Trial) -> tuple[PartScore, ...]:
     train, test = trial.train, trial.test
-    labels_N, num_labels = test.labels_N.numpy(), len(test.classes)
-    # What embeddings tell by themselves is the same for all parts.
-    probes = {
-        "nearest class mean of the embeddings": nearest_class_mean(
-            train.pooled_ND.numpy(), train.labels_N.numpy(), test.pooled_ND.numpy(), num_labels
-        ),
-        "linear probe on the embeddings": linear_probe(train.pooled_ND, train.labels_N, test.pooled_ND, num_labels),
+    shares_NC = test.shares()
+    own_NC = shares_NC.numpy() > 0
+    beside = {"chance": chance(own_NC, KS)} | {
+        name: recall_at(near_NC, own_NC, KS) for name, near_NC in _probes(train, test).items()
     }
-    by_chance = chance(np.eye(num_labels, dtype=bool), KS)
-    beside = {"chance": by_chance, **{name: retrieval(near_NC, labels_N, KS) for name, near_NC in probes.items()}}
+    share_C = train.shares().mean(dim=0)
     found = []
     for name, part in trial.say().items():
         if name not in trial.targets.parts:
             continue
         prompts = trial.prompts(name, part.shape[1])
-        mean = prompts[train.labels_N].mean(dim=0, keepdim=True).expand(len(test), *prompts.shape[1:])
+        wanted = torch.tensordot(shares_NC, prompts, dims=1)
+        mean = torch.tensordot(share_C, prompts, dims=1)[None].expand(len(test), *prompts.shape[1:])
         near_NC = prompt_cosines(part, prompts)
-        decided_N = near_NC.argmax(axis=1)
+        is_right_N = own_NC[np.arange(len(test)), near_NC.argmax(axis=1)]
         by_label = {
-            label: float((decided_N == i)[labels_N == i].mean())
-            for i, label in enumerate(test.classes)
-            if (labels_N == i).any()
+            label: float(is_right_N[own_NC[:, i]].mean())
+            for i, label in enumerate(() if test.is_captioned else test.classes)
+            if own_NC[:, i].any()
         }
         found.append(
             PartScore(
-                name,
-                errors(part, prompts[test.labels_N]),
-                errors(mean, prompts[test.labels_N]),
-                retrieval(near_NC, labels_N, KS),
-                beside,
-                by_label,
+                name, errors(part, wanted), errors(mean, wanted), recall_at(near_NC, own_NC, KS), beside, by_label
             )
         )
     return tuple(found)
+
+
+def _probes(train: Heard, test: Heard) -> dict[str, Float64]:
+    """What embeddings tell by themselves, whatever is said of them; of classes that train, and not of captions."""
+    if test.is_captioned or len(train.taught()) < len(train.classes):
+        return {}
+    # A recording that shows several classes is one of each.
+    pairs = [(row, label) for row, own in enumerate(train.labels) for label in own]
+    rows, labels_M = [row for row, _ in pairs], torch.tensor([label for _, label in pairs])
+    train_MD, num_labels = train.pooled_ND[rows], len(train.classes)
+    return {
+        "nearest class mean of the embeddings": nearest_class_mean(
+            train_MD.numpy(), labels_M.numpy(), test.pooled_ND.numpy(), num_labels
+        ),
+        "linear probe on the embeddings": linear_probe(train_MD, labels_M, test.pooled_ND, num_labels),
+    }
 
 
 def linear_probe(

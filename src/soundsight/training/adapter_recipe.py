@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -22,6 +23,11 @@ from soundsight.errors import RecipeError
 __all__ = ["AdapterRecipe", "load_adapter_recipe", "parse_adapter_recipe"]
 
 Fold = int | str
+# "--set data.table=" takes away what a recipe names.
+Named = Annotated[str | None, BeforeValidator(lambda value: value or None)]
+Folders = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+]
 
 
 class EncoderConfig(Strict):
@@ -38,10 +44,11 @@ class EncoderConfig(Strict):
 class AdapterData(Strict):
     """Embeddings of labelled recordings in folds. Paths are below the folder of the data sets, or absolute."""
 
-    set: str | None = None
+    set: Named = None
     """The data set that the recordings are of, for its classes and its licence."""
-    table: str
-    """CSV with a line for each recording: its file name, class and fold."""
+    table: Named = None
+    """CSV with a line for each recording: its file name, class and fold. Without one the shards say what they hold:
+    labels or captions of each recording, and as its fold the one that its list names, or else the list's part."""
     filename: str = "filename"
     label: str = "category"
     fold: str = "fold"
@@ -49,8 +56,8 @@ class AdapterData(Strict):
     """``.npy`` with (N, D) or (N, L, D) numbers."""
     rows: str | None = None
     """CSV or ``.txt`` that names the array's rows; the table, where it does. Rows and recordings are paired by name."""
-    shards: str | None = None
-    """In place of an array: a folder of WebDataset shards, as ``soundsight datasets embed`` writes them."""
+    shards: Folders | None = None
+    """In place of an array: a folder of WebDataset shards, as ``soundsight datasets embed`` writes them, or several."""
     train_folds: tuple[Fold, ...] = Field(min_length=1)
     test_folds: tuple[Fold, ...] = Field(min_length=1)
     licence: str = ""
@@ -60,6 +67,8 @@ class AdapterData(Strict):
     def _check(self) -> AdapterData:
         if (self.embeddings is None) == (self.shards is None):
             raise ValueError("name either 'embeddings' or 'shards'")
+        if self.table is None and self.shards is None:
+            raise ValueError("an array does not say what it is of: name a 'table'")
         if shared := sorted({str(fold) for fold in self.train_folds} & {str(fold) for fold in self.test_folds}):
             raise ValueError(f"fold {shared[0]} is in train_folds and in test_folds")
         return self

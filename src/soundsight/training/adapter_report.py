@@ -51,7 +51,8 @@ class AdapterReport:
         folder: The adapter.
         encoder: Who heard for it.
         target: Whose words it learned.
-        template: Of the prompts.
+        num_prompts: That are told apart.
+        template: Of the prompts; None where they are captions.
         split: Which folds tested.
         num_train: Recordings that trained it.
         num_test: Recordings that tested it.
@@ -63,7 +64,8 @@ class AdapterReport:
     folder: ModelFolder
     encoder: str
     target: str
-    template: str
+    num_prompts: int
+    template: str | None
     split: str
     num_train: int
     num_test: int
@@ -71,12 +73,17 @@ class AdapterReport:
     parts: tuple[PartScore, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def prompts(self) -> str:
+        """What they are, for readers."""
+        return "captions" if self.template is None else f"«{self.template}»"
+
     def lines(self) -> Iterator[str]:
         """As plain lines; a score that a constant or chance reaches is marked."""
         yield f"{self.folder.name}: evaluation"
         yield (
             f"{self.folder.system}: {self.num_test:,} test recordings heard by {self.encoder} ({self.split}), "
-            f"against {len(self.folder.labels or ())} prompts of {self.target} («{self.template}»)"
+            f"against {self.num_prompts:,} prompts of {self.target} ({self.prompts})"
         )
         if self.num_heard:
             yield f"note: {self.num_heard:,} of the test recordings trained this adapter: the scores are no test of it"
@@ -106,6 +113,8 @@ class AdapterReport:
             yield from (f"  {name}: {_percent(found[k])}" for name, found in part.beside.items())
             if reached_by:
                 yield f"  * reached without an adapter by {', '.join(reached_by)}"
+        if not part.by_label:
+            return
         worst = sorted(part.by_label.items(), key=lambda item: item[1])[:_MISREAD]
         yield ""
         yield f"{prefix}lowest: " + ", ".join(f"{label} {_percent(share)}" for label, share in worst)

@@ -43,7 +43,8 @@ def save_adapter(
         },
         latent_size=0,
         image=NO_PICTURE,
-        labels=heard.classes,
+        # Captions may be many thousands, and are no names of classes.
+        labels=None if heard.is_captioned else tuple(heard.classes[label] for label in train.taught()),
         # Those left at their defaults too: defaults may change, a saved model may not.
         model=config.model_dump(mode="json"),
         training={

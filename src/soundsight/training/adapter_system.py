@@ -16,14 +16,26 @@ from soundsight.losses import conditioning as objectives
 from soundsight.training.adapter_data import Heard, Targets, load_heard, load_targets
 from soundsight.training.adapter_recipe import AdapterRecipe, LossConfig
 
-__all__ = ["build", "load_data", "losses_of", "say", "wanted_parts"]
+__all__ = ["build", "load_data", "losses_of", "say", "taught", "wanted_parts"]
 
 
 def load_data(recipe: AdapterRecipe, root: Path | None = None) -> tuple[Heard, Targets]:
     """Embeddings and targets of a recipe; errors as for ``load_heard`` and ``load_targets``."""
     patches = recipe.adapter.options.get("num_patches", _default(recipe, "num_patches"))
     heard = load_heard(recipe, root, num_patches=patches)
-    return heard, load_targets(recipe.targets, heard.classes)
+    return heard, load_targets(recipe.targets, heard.classes, is_captioned=heard.is_captioned)
+
+
+def taught(recipe: AdapterRecipe, heard: Heard, targets: Targets) -> tuple[Heard, Targets]:
+    """The recordings that train, and what texts say of the classes that they show.
+
+    What is shown in tests alone is kept out: a loss that tells all classes apart would learn of it.
+    """
+    train = heard.of_folds(recipe.data.train_folds)
+    classes = train.taught()
+    if len(classes) == len(heard.classes):
+        return train, targets
+    return train.of_classes(classes), targets.of_classes(classes)
 
 
 def build(recipe: AdapterRecipe, heard: Heard, targets: Targets) -> nn.Module:
