@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,8 +130,12 @@ def test_runs_of_an_earlier_report_are_not_trained_again(place, whole):
         assert ours[key] == theirs[key], key
     assert ours["earlier"] == [entry["name"] for entry in theirs["runs"]]
     assert ours["command"].endswith("--quick --earlier whole/report.json")
-    # Pictures need the models; curves are numbers.
-    assert [path.name for path in (place / "other" / "figures").iterdir()] == ["figure8-one-to-one.png"]
+    # Curves are numbers, and drawn again; pictures are taken from beside the report.
+    sheet = "figure7-aivaegan-alpha-0.2-one-to-one-random-s0"
+    assert sorted(path.stem for path in (place / "other" / "figures").iterdir()) == [sheet, "figure8-one-to-one"]
+    both = [(place / out / "figures" / f"{sheet}.png").read_bytes() for out in ("whole", "other")]
+    assert both[0] == both[1]
+    assert ours["figures"] == theirs["figures"]
     assert "3 runs are read from an earlier report" in (place / "other" / "report.html").read_text()
     # A report made of reports says as much as the first.
     assert run(place, *SMALL, "--out", "third", "--earlier", "other/report.json").returncode == 0
@@ -148,10 +154,19 @@ def test_runs_of_an_earlier_report_are_not_trained_again(place, whole):
         ({"recipes": {}}, [], "does not say how archetype-one-to-one-random-s0 was trained"),
         ({"runs": [{"name": "archetype-one-to-one-random-s0"}]}, [], "is damaged"),
         ({"figure8": 3}, [], "is damaged"),
+        ({"figures": [3]}, [], "is damaged"),
+        ({"runs": "strange scores"}, [], "is damaged"),
+        ({"runs": "strange training"}, [], "is damaged"),
     ],
 )
 def test_an_earlier_report_of_something_else_is_one_line(place, whole, tmp_path, change, args, message):
-    table = json.loads((whole / "report.json").read_text()) | change
+    table = json.loads((whole / "report.json").read_text())
+    if (runs := change.get("runs")) == "strange scores":
+        table["runs"][2]["scores"]["accuracy"] = 7.3
+    elif runs == "strange training":
+        table["runs"][2]["training"]["steps"] = "many"
+    else:
+        table |= change
     (tmp_path / "report.json").write_text(json.dumps(table))
     result = run(place, *SMALL, "--out", str(tmp_path / "out"), "--earlier", str(tmp_path / "report.json"), *args)
     assert result.returncode == 2
@@ -178,6 +193,9 @@ def inside(place, monkeypatch, tmp_path) -> Path:
         (["aivae-2021", "--pairing", "none"], "no 'none' in pairings"),
         (["aivae-2021", "--set", "model.depth=1"], "unknown key 'model.depth'"),
         (["aivae-2021", "--set", "model.latent_size=0"], "recipe key 'model.latent_size': "),
+        (["aivae-2021", "--set", "model.latent_size=100000000000"], "recipe key 'model.latent_size': "),
+        (["aivae-2021", "--quick", "--seeds", "2"], "a quick look has one seed, not 2"),
+        (["aivae-2021", "--only", "table4", "--alpha", "1"], "α is AIVAEGAN's, and table4 is without it"),
         (["aivae-2021", "--set", "nonsense"], "--set takes key.key=value"),
         (["aivae-2021", "--data", "nowhere"], "fsdd: no recordings in nowhere/fsdd"),
         (["aivae-2021", "--out", "taken"], "taken holds other files"),
@@ -198,17 +216,74 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(inside, capsys, args, me
     assert sorted(path.as_posix() for path in inside.rglob("*")) == before
 
 
-def test_a_class_without_recordings_is_one_line(place, inside, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("is_kept", "args", "message"),
+    [
+        (lambda digit, _: digit != "0", ["--quick"], "nothing of class 0; every class is needed"),
+        (lambda digit, _: digit != "3", ["--only", "table4"], "nothing of class 3"),
+        (lambda digit, who: digit != "3" or who == "theo", [], "'speaker:jackson' leaves the test part without"),
+        (lambda *_: True, ["--pairing", "one-to-one-scd"], "speech_commands"),
+    ],
+    ids=["a digit", "a digit for a table", "a digit of all but one", "another set"],
+)
+def test_data_that_cannot_do_are_told_before_anything_is_trained(
+    place, inside, monkeypatch, capsys, is_kept, args, message
+):
+    link_data(place, inside, is_kept)
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(inside / "data"))
+    assert main(["reproduce", "aivae-2021", *args, "--out", "out"]) == 2
+    _, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1, err
+    assert not (inside / "out").exists()
+
+
+def test_data_that_are_enough_for_what_is_asked_are_enough(place, inside, monkeypatch):
+    """Without speakers left out, one of them may be all that says three."""
+    link_data(place, inside, lambda digit, who: digit != "3" or who == "theo")
+    monkeypatch.setenv("SOUNDSIGHT_DATA", str(inside / "data"))
+    begun: list[str] = []
+
+    def train(recipe, folder, **_) -> None:
+        begun.append(folder.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("soundsight.reproduction.runner.train", train)
+    assert main(["reproduce", "aivae-2021", "--no-speakers", "--out", "out"]) == 130
+    assert begun == ["archetype-many-to-one-random-s0"]
+
+
+def link_data(place: Path, inside: Path, is_kept: Callable[[str, str], bool]) -> None:
+    """The small data set, with some of its recordings."""
     (inside / "data" / "fsdd").mkdir(parents=True)
     (inside / "data" / "mnist").symlink_to(place / "data" / "mnist")
-    for path in (place / "data" / "fsdd").glob("[1-9]_*.wav"):
-        (inside / "data" / "fsdd" / path.name).symlink_to(path.resolve())
-    monkeypatch.setenv("SOUNDSIGHT_DATA", str(inside / "data"))
-    assert main(["reproduce", "aivae-2021", "--quick", "--out", "out"]) == 2
-    _, err = capsys.readouterr()
-    errors = [line for line in err.splitlines() if "error" in line]
-    assert len(errors) == 1
-    assert "class 0" in errors[0] or "digit 0" in errors[0], errors
+    for path in (place / "data" / "fsdd").glob("*.wav"):
+        digit, speaker, _ = path.stem.split("_")
+        if is_kept(digit, speaker):
+            (inside / "data" / "fsdd" / path.name).symlink_to(path.resolve())
+
+
+@pytest.mark.slow
+def test_a_damaged_model_of_its_own_is_told_with_what_to_do(place, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "spoilt")
+    weights = tmp_path / "spoilt" / "models" / "aivaegan-alpha-0.2-one-to-one-random-s0" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    result = run(place, *SMALL, "--out", str(tmp_path / "spoilt"))
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert f"delete {weights.parent}, and the same command trains it again" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_without_all_facts_of_its_training_is_still_reported(place, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "old")
+    config = tmp_path / "old" / "models" / "aivaegan-alpha-0.2-one-to-one-random-s0" / "config.json"
+    table = json.loads(config.read_text())
+    del table["training"]["machine"], table["training"]["seconds"]
+    config.write_text(json.dumps(table))
+    result = run(place, *SMALL, "--out", str(tmp_path / "old"), "--finished-only")
+    assert result.returncode == 0, result.stderr
+    assert "machine unknown" in (tmp_path / "old" / "report.html").read_text()
 
 
 @pytest.mark.alone

@@ -227,6 +227,8 @@ def test_a_new_decoder_begins_dark_as_mnist_is():
     with torch.no_grad():
         grey = system().generate(batch()["features"], batch()["noise"]).mean().item()
     assert 0.1 < grey < 0.35
+    with torch.no_grad():
+        assert 0.4 < system(dark_start=False).generate(batch()["features"], batch()["noise"]).mean().item() < 0.6
 
 
 def test_logits_beyond_the_limit_cost_their_squared_excess():

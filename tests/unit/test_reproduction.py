@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,12 @@ def test_table_5_at_one_alpha():
         ({"alphas": [float("nan")]}, SoundsightError, "from 0 up, not nan"),
         ({"alphas": [float("inf")]}, SoundsightError, "from 0 up, not inf"),
         ({"num_seeds": 0}, SoundsightError, "1 to 100, not 0"),
+        ({"num_seeds": 5, "quick": True}, SoundsightError, "a quick look has one seed, not 5"),
+        (
+            {"only": ["table4", "figure3"], "alphas": [1.0]},
+            SoundsightError,
+            "AIVAEGAN's, and table4, figure3 is without",
+        ),
         (
             {"only": ["figure5"], "pairings": ["one-to-one"]},
             SoundsightError,
@@ -117,7 +124,8 @@ def test_a_run_is_the_papers_recipe_in_its_condition():
 
 
 def test_a_quick_look_trains_every_system_for_moments():
-    runs = plan(select(quick=True, speakers=SPEAKERS, num_seeds=3))
+    runs = plan(select(quick=True, speakers=SPEAKERS))
+    assert runs == plan(select(quick=True, speakers=SPEAKERS, num_seeds=1))
     assert {(run.system, run.pairing) for run in runs} == {
         (system, pairing) for system in ("archetype", "aivae", "aivaegan") for pairing in ("many-to-one", "one-to-one")
     }
@@ -210,12 +218,17 @@ def test_the_finding_is_a_direction_that_every_run_takes():
     found = finding(by_alpha(*(("random", seed, RISING) for seed in range(3))))
     assert found == [
         "Accuracy at α = 0.2, 0.5, 1, 2 (many-to-one, random, 3 runs each): 50.0 %, 70.0 %, 60.0 %, 80.0 %; published "
-        "81.0 %, 80.5 %, 93.0 %, 94.3 %. It rises in every run, as published.",
+        "81.0 %, 80.5 %, 93.0 %, 94.3 %. From the lowest to the highest it rises in every run, as published; 3 of 9 "
+        "steps between neighbours do not.",
         "Diversity in pixels at α = 0.2, 0.5, 1, 2 (many-to-one, random, 3 runs each): 0.50, 0.30, 0.40, 0.20. "
-        "It falls in every run, as the paper shows it.",
+        "From the lowest to the highest it falls in every run, as the paper shows it; 3 of 9 steps between neighbours "
+        "do not.",
         "Diversity in features at α = 0.2, 0.5, 1, 2 (many-to-one, random, 3 runs each): 0.25, 0.15, 0.20, 0.10. "
-        "It falls in every run, as the paper shows it.",
+        "From the lowest to the highest it falls in every run, as the paper shows it; 3 of 9 steps between neighbours "
+        "do not.",
     ]
+    steady = finding(by_alpha(*(("random", seed, tuple(sorted(RISING))) for seed in range(3))))
+    assert steady[0].endswith("it rises in every run, as published.")
     falling = finding(by_alpha(*(("random", seed, RISING[::-1]) for seed in range(3))))
     assert all("in every run, not as" in sentence for sentence in falling)
 
@@ -242,6 +255,31 @@ def test_only_runs_that_every_alpha_has_are_compared():
     sentence = finding(lacking)[0]
     assert "unseen speakers, 2 runs each): 75.0 %, 75.0 %, 75.0 %, 75.0 %. Too few" in sentence
     assert "published" not in sentence, "the paper has no speakers that were not heard"
+
+
+def test_a_mean_counts_the_runs_that_it_is_of():
+    results = [result(Run("aivae", None, "many-to-one", "random", seed), 0.9, 0.5) for seed in range(3)]
+    results[1].scores["diversity"] = float("nan")
+    del results[2].baselines["diversity"]["chance"]
+    (row,) = rows(results, "aivae")
+    assert (row.scores["accuracy"].num_runs, row.scores["diversity"].num_runs) == (3, 2)
+    assert set(row.baselines["diversity"]) == {"nearest recording", "real images"}, "what every run has"
+
+
+def test_alphas_that_differ_have_names_that_differ():
+    names = [Run("aivaegan", alpha, "many-to-one", "random", 0).name for alpha in (2.0, 0.2, 0.20000001)]
+    assert names == [f"aivaegan-alpha-{alpha}-many-to-one-random-s0" for alpha in ("2", "0.2", "0.20000001")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mean": [0.9]}, {"low": [0.8, 1.3]}, {"high": ["x", 1]}, {"mean": None}, {"num_draws": "many"}, {"low": [-1, 0]}],
+)
+def test_a_curve_that_is_none_is_refused(change):
+    table = asdict(Curve((0, 8), (0.9, 0.4), (0.8, 0.3), (1.0, 0.5), 20, 200))
+    assert curve_of(table) == Curve((0, 8), (0.9, 0.4), (0.8, 0.3), (1.0, 0.5), 20, 200)
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        curve_of(table | change)
 
 
 def test_what_could_not_be_computed_is_left_out():
@@ -344,7 +382,7 @@ def test_the_page_holds_everything_and_asks_for_nothing():
         assert not {"href", "onload", "onerror"} & set(attributes)
         if tag == "img":
             assert attributes["src"].startswith("data:image/png;base64,")
-            assert attributes["alt"] == 'points & "marks"'
+            assert attributes["alt"] == "A <plane>", "the description follows as its caption"
     text = " ".join(page.words)
     for expected in (
         "94.3 %",
@@ -353,9 +391,12 @@ def test_the_page_holds_everything_and_asks_for_nothing():
         "'a & b'",
         "Too few runs to tell",
         "Figure 8 in numbers",
+        'points & "marks"',
+        "archetype, the mean picture of the digit that a classifier hears",
     ):
         assert expected in text
     assert "not finished" not in text
+    assert sum(tag == "table" for tag, _ in page.tags) == sum(tag == "caption" for tag, _ in page.tags) > 1
 
 
 def test_a_quick_look_and_missing_runs_are_said_first():

@@ -340,6 +340,15 @@ def test_features_that_a_system_cannot_read_are_refused(root, tmp_path, system, 
         train(recipe_for(system, **tables), tmp_path / "out", root=root)
 
 
+def test_a_system_that_no_memory_holds_is_one_line_and_leaves_nothing(root, tmp_path):
+    with pytest.raises(RecipeError, match=r"'cvae' cannot be built with these sizes: ") as caught:
+        train(recipe_for("cvae", model={"latent_size": 10**13}), tmp_path / "out", root=root)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RecipeError, match=r"model\.alpha"):
+        train(recipe_for("aivaegan", model={"alpha": -1.0}), tmp_path / "bad", root=root)
+    assert not (tmp_path / "bad").exists()
+
+
 def test_an_output_that_cannot_be_written_is_one_line(root, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write to"):

@@ -47,7 +47,9 @@ def reproduce(
             help="many-to-one, one-to-one (FSDD) or one-to-one-scd (Speech Commands); by default what has data.",
         ),
     ] = [],  # noqa: B006
-    seeds: Annotated[int, typer.Option(metavar="N", help="Runs with the random split.")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", help="Runs with the random split; by default 3, with --quick 1.")
+    ] = None,
     speakers: Annotated[
         bool, typer.Option("--speakers/--no-speakers", help="Train without each speaker, too, and test on that one.")
     ] = True,

@@ -12,7 +12,7 @@ What the paper leaves open, and how it is read here:
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from soundsight.losses.kl import kl_divergence, warmup
@@ -27,7 +27,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    latent_size: PositiveInt = 64
+    latent_size: PositiveInt = Field(default=64, le=4096)
     kl_warmup_steps: NonNegativeInt = 1000
     """Steps over which the KL weight rises from 0 to 1; not in the paper, but without it the posterior collapses."""
 

@@ -12,8 +12,9 @@ What the paper leaves open, and how it is read here:
 - Equation (4) is the saturating game; ``generator_loss`` also has the non-saturating one.
 - The discriminator sees grey values in [0, 1]; real and generated pictures are separate batches for its batch norm.
 
-Logit limit, shifts, spectral norm, instance noise and R1 are off by default; ``docs/reproduction.md`` says what was
-needed. A learning rate of its own for the discriminator (TTUR) is the recipe's ``[train.optimizer.discriminator]``.
+A dark start is on by default; logit limit, shifts, spectral norm, instance noise and R1 are off.
+``docs/reproduction.md`` says what was needed. A learning rate of its own for the discriminator (TTUR) is the recipe's
+``[train.optimizer.discriminator]``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from __future__ import annotations
 from typing import Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
@@ -35,7 +36,7 @@ from soundsight.models.unfolded import UnfoldedConv2d, UnfoldedConvTranspose2d
 __all__ = ["Config", "System"]
 
 _DARK = -1.9
-"""Logit of MNIST's mean grey, 0.13. From 0 the first steps drive some pixels into the sigmoid's flat ends."""
+"""Logit of MNIST's mean grey, 0.13."""
 _EXCESS_WEIGHT = 0.01
 
 
@@ -46,7 +47,7 @@ class Config(BaseModel):
 
     alpha: NonNegativeFloat = 2.0
     """Weight of the reconstruction, α of equation (4): low is diverse, high is consistent."""
-    latent_size: PositiveInt = 64
+    latent_size: PositiveInt = Field(default=64, le=4096)
     kl_warmup_steps: NonNegativeInt = 0
     """Steps over which the KL weight rises from 0 to 1; not in the paper."""
     reconstruction: Literal["bernoulli", "gaussian"] = "bernoulli"
@@ -57,6 +58,9 @@ class Config(BaseModel):
     each averaged over its own elements, pixels and latent."""
     generator_loss: Literal["saturating", "non-saturating"] = "saturating"
     """E log(1 − D(G)) as in equation (4), or −E log D(G)."""
+    dark_start: bool = True
+    """The last layer's bias starts at the logit of MNIST's mean grey; not in the paper. From 0 the first steps drive
+    some pixels into the sigmoid's flat ends."""
     logit_limit: NonNegativeFloat = 0.0
     """A pixel's logit beyond ± this costs 0.01 times its squared excess, summed over the picture: out there the sigmoid
     has no gradient left, and a pixel that is white in every picture stays so. 0 for no limit."""
@@ -92,7 +96,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Table 2, middle: (B, latent_size) → logits of the picture (B, 1, 28, 28)."""
 
-    def __init__(self, latent_size: int) -> None:
+    def __init__(self, latent_size: int, dark_start: bool = True) -> None:
         super().__init__()
         self.body = nn.Sequential(
             *_up(latent_size, 512, 3),  # (B, 512, 3, 3)
@@ -100,7 +104,8 @@ class Decoder(nn.Module):
             *_up(256, 128, 2),  # (B, 128, 14, 14)
             nn.ConvTranspose2d(128, 1, 2, stride=2),  # (B, 1, 28, 28)
         )
-        nn.init.constant_(cast(Tensor, self.body[-1].bias), _DARK)
+        if dark_start:
+            nn.init.constant_(cast(Tensor, self.body[-1].bias), _DARK)
 
     def forward(self, latent_BD: Tensor) -> Tensor:
         logits: Tensor = self.body(latent_BD[:, :, None, None])
@@ -140,7 +145,7 @@ class System(nn.Module):
         self.config = config
         self.latent_size = config.latent_size
         self.encoder = Encoder(config.latent_size)
-        self.decoder = Decoder(config.latent_size)
+        self.decoder = Decoder(config.latent_size, config.dark_start)
         self.discriminator = Discriminator(config.spectral_norm)
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:

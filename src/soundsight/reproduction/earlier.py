@@ -12,12 +12,15 @@ from soundsight.config import parse_recipe
 from soundsight.errors import RecipeError, SoundsightError
 from soundsight.reproduction.folder import FORMAT_VERSION, PAPER, read_json
 from soundsight.reproduction.plan import Run
+from soundsight.reproduction.report import Figure
 from soundsight.reproduction.results import EVALUATION, METRICS, Result
 from soundsight.reproduction.zeroing import Curve, curve_of
 from soundsight.training.claim import first_difference
 
 __all__ = ["Earlier", "read", "recipe_of"]
 
+_SHEETS = frozenset(f"figure{number}" for number in range(3, 8))
+_MAX_SHEET_BYTES = 8 << 20
 # What runs of one kind differ in.
 _OF_THE_RUN = (("data", "split"), ("train", "seed"), ("model", "alpha"))
 
@@ -30,11 +33,13 @@ class Earlier:
         results: Scores.
         trained: What their training took.
         curves: Figure 8.
+        sheets: Figures 3 to 7, by the name of the run; of those whose PNG lies in ``figures`` beside the report.
     """
 
     results: dict[str, Result]
     trained: dict[str, dict[str, Any]]
     curves: dict[str, Curve]
+    sheets: dict[str, list[Figure]]
 
 
 def read(path: Path | None, runs: Sequence[Run], settings: Sequence[str], *, quick: bool) -> Earlier:
@@ -51,7 +56,7 @@ def read(path: Path | None, runs: Sequence[Run], settings: Sequence[str], *, qui
             that computed other numbers, or a quick look where results are asked for or the other way round.
     """
     if path is None:
-        return Earlier({}, {}, {})
+        return Earlier({}, {}, {}, {})
     table = read_json(path)
     if not isinstance(table, dict) or table.get("paper") != PAPER:
         raise SoundsightError(f"{path} cannot be read, is damaged, or no report of '{PAPER}'")
@@ -62,14 +67,15 @@ def read(path: Path | None, runs: Sequence[Run], settings: Sequence[str], *, qui
     try:
         entries = {entry["name"]: entry for entry in table["runs"] if entry["name"] in wanted}
         results = {name: _result(wanted[name], entry) for name, entry in entries.items()}
-        trained = {name: dict(entry["training"]) for name, entry in entries.items()}
+        trained = {name: _facts(entry) for name, entry in entries.items()}
         curves = {name: curve_of(curve) for name, curve in table["figure8"].items() if name in entries}
+        sheets = {name: _sheets(path.parent / "figures", name, table["figures"]) for name in entries}
         recipes = {kind: dict(recipe) for kind, recipe in table["recipes"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise SoundsightError(f"{path} is damaged: {error!r}") from error
     for name in results:
         _check(path, wanted[name], recipes, settings)
-    return Earlier(results, trained, curves)
+    return Earlier(results, trained, curves, sheets)
 
 
 def recipe_of(run: Run, settings: Sequence[str]) -> dict[str, Any]:
@@ -80,11 +86,36 @@ def recipe_of(run: Run, settings: Sequence[str]) -> dict[str, Any]:
 def _result(run: Run, entry: dict[str, Any]) -> Result:
     scores = {name: _number(entry["scores"][name]) for name in METRICS}
     baselines = {name: {other: _number(value) for other, value in entry["baselines"][name].items()} for name in METRICS}
-    return Result(run, scores, baselines, entry["error"])
+    for name in ("accuracy", "recording_accuracy"):
+        if any(value > 1 for value in (scores[name], *baselines[name].values())):
+            raise ValueError(f"{name} of {run.name} above 1")
+    return Result(run, scores, baselines, None if entry["error"] is None else _number(entry["error"]))
+
+
+def _sheets(folder: Path, name: str, entries: list[dict[str, Any]]) -> list[Figure]:
+    """The sheets of one run."""
+    found = []
+    for entry in entries:
+        item, _, run = str(entry["name"]).partition("-")
+        file = folder / f"{entry['name']}.png"
+        if item in _SHEETS and run == name and file.is_file():
+            if file.stat().st_size > _MAX_SHEET_BYTES:
+                raise ValueError(f"{file.name} larger than {_MAX_SHEET_BYTES >> 20} MiB")
+            found.append(Figure(f"{item}-{run}", str(entry["title"]), str(entry["description"]), file.read_bytes()))
+    return found
 
 
 def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    number = math.nan if value is None else float(value)
+    if number < 0 or math.isinf(number):
+        raise ValueError(f"a score of {number}")
+    return number
+
+
+def _facts(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a training took."""
+    facts = dict(entry["training"])
+    return facts | {name: kind(facts[name]) for name, kind in (("steps", int), ("seconds", float)) if name in facts}
 
 
 def _check(path: Path, run: Run, recipes: dict[str, dict[str, Any]], settings: Sequence[str]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Literal
 
+from soundsight.reproduction.plan import shortest
 from soundsight.reproduction.results import Result, Row, rows, split_of
 
 __all__ = ["finding"]
@@ -20,7 +22,7 @@ def finding(results: Iterable[Result]) -> list[str]:
     """What accuracy and diversity do as α rises, in each pairing and split.
 
     Compared are the runs that every α has: the same seed or the same speaker left out. A direction is one that all of
-    them take from the lowest α to the highest.
+    them take from the lowest α to the highest; how many of the steps between neighbouring α go the other way is said.
 
     Returns:
         A sentence for each metric, pairing and split with three α or more: two points are no trend.
@@ -61,11 +63,15 @@ def _sentence(metric: _Metric, table: list[Row], results: list[Result]) -> str:
     verdict = _verdict([by_alpha[-1][run] - by_alpha[0][run] for run in shared])
     wanted = "rises" if is_accuracy else "falls"
     if verdict in ("rises", "falls"):
+        steps = [after[run] - before[run] for before, after in pairwise(by_alpha) for run in shared]
+        against = sum(step <= 0 if verdict == "rises" else step >= 0 for step in steps)
         # The paper has Table 5 for the random split, and figures for diversity, which it does not measure.
         known = bool(paper) if is_accuracy else table[0].split == "random"
         where = "published" if is_accuracy else "the paper shows it"
-        verdict = f"It {verdict} in every run" + (f", {'' if verdict == wanted else 'not '}as {where}" if known else "")
-    values = ", ".join(f"{alpha:g}" for alpha in alphas)
+        agrees = f", {'' if verdict == wanted else 'not '}as {where}" if known else ""
+        verdict = f"From the lowest to the highest it {verdict} in every run{agrees}"
+        verdict += f"; {against} of {len(steps)} steps between neighbours do not" if against else ""
+    values = ", ".join(shortest(alpha) for alpha in alphas)
     return f"{names[metric]} at α = {values} ({place}): {shown}{paper}. {verdict}."
 
 

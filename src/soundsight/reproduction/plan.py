@@ -14,7 +14,7 @@ from soundsight.config import Recipe, load_recipe
 from soundsight.errors import SoundsightError, UnknownNameError
 from soundsight.registry import unknown
 
-__all__ = ["ALPHAS", "ITEMS", "PAIRINGS", "Pairing", "Run", "Selection", "plan", "select"]
+__all__ = ["ALPHAS", "ITEMS", "PAIRINGS", "Pairing", "Run", "Selection", "plan", "select", "shortest"]
 
 Pairing = Literal["many-to-one", "one-to-one", "one-to-one-scd"]
 PAIRINGS: tuple[Pairing, ...] = get_args(Pairing)
@@ -24,6 +24,8 @@ ALPHAS = (0.2, 0.5, 1.0, 2.0)
 ITEMS = ("table4", "table5", "figure3", "figure4", "figure5", "figure6", "figure7", "figure8", "plane")
 """What can be asked for: the paper's, and the consistency-diversity plane."""
 _MAX_SEEDS = 100
+_OF_ALPHA = {"table5", "figure5", "figure6", "figure7", "figure8", "plane"}
+"""Of these AIVAEGAN is a part."""
 
 _OF_THE_RUN = {
     *("data.sounds", "data.images", "data.pairs", "data.pairing", "data.split", "data.target"),
@@ -46,6 +48,11 @@ _QUICK_SYSTEM = {
 _ARCHETYPE_EPOCHS = {"many-to-one": 2, "one-to-one": 70, "one-to-one-scd": 6}
 _NO_COPIES = [*_QUICK, "data.augment.tempo=0", "data.augment.time_warp=0"]
 _QUICK_ONE_TO_ONE = {"archetype": "train.epochs=8", "aivae": "train.epochs=4", "aivaegan": "train.epochs=2"}
+
+
+def shortest(alpha: float) -> str:
+    """A number in as few digits as tell it from all others: ``2``, ``0.2``."""
+    return f"{alpha:g}" if float(f"{alpha:g}") == alpha else repr(alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +78,14 @@ class Run:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        alpha = "" if self.alpha is None else f"-alpha-{self.alpha:g}"
+        alpha = "" if self.alpha is None else f"-alpha-{shortest(self.alpha)}"
         return f"{self.system}{alpha}-{self.pairing}-{self.split.removeprefix('speaker:')}-s{self.seed}"
 
     @property
     def title(self) -> str:
         """Name in tables and figures."""
         names = {"aivae": "AIVAE", "aivaegan": "AIVAEGAN", "archetype": "archetype (baseline)"}
-        return names[self.system] + ("" if self.alpha is None else f" α = {self.alpha:g}")
+        return names[self.system] + ("" if self.alpha is None else f" α = {shortest(self.alpha)}")
 
     @property
     def kind(self) -> str:
@@ -144,7 +151,7 @@ def select(
     only: Iterable[str] = (),
     alphas: Iterable[float] = (),
     pairings: Iterable[str] = (),
-    num_seeds: int = 3,
+    num_seeds: int | None = None,
     speakers: Iterable[str] = (),
     quick: bool = False,
 ) -> Selection:
@@ -152,7 +159,8 @@ def select(
 
     Raises:
         UnknownNameError: No such table, figure or pairing.
-        SoundsightError: An α below 0, or a number of seeds that is none.
+        SoundsightError: An α below 0, or for items that have none; a number of seeds that is none, or of a quick look,
+            which has one.
     """
     items, chosen = tuple(dict.fromkeys(only)), tuple(dict.fromkeys(pairings))
     for item in items:
@@ -165,6 +173,11 @@ def select(
     for alpha in weights:
         if not 0 <= alpha < float("inf"):
             raise SoundsightError(f"α weighs the reconstruction: expected a number from 0 up, not {alpha:g}")
+    if weights and items and not set(items) & _OF_ALPHA:
+        raise SoundsightError(f"α is AIVAEGAN's, and {', '.join(items)} is without it: leave --alpha out")
+    if quick and num_seeds not in (None, 1):
+        raise SoundsightError(f"a quick look has one seed, not {num_seeds}: leave --seeds or --quick out")
+    num_seeds = 3 if num_seeds is None else num_seeds
     if not 1 <= num_seeds <= _MAX_SEEDS:
         raise SoundsightError(f"the number of seeds is 1 to {_MAX_SEEDS}, not {num_seeds}")
     for item in items:
@@ -191,7 +204,7 @@ def plan(selection: Selection) -> list[Run]:
         systems.append(("archetype", None))
     if asked & {"table4", "figure3", "figure4", "figure8", "plane"}:
         systems.append(("aivae", None))
-    if asked & {"table5", "figure5", "figure6", "figure7", "figure8", "plane"}:
+    if asked & _OF_ALPHA:
         systems += [("aivaegan", alpha) for alpha in selection.alphas]
     shown = {pairing for item in asked for pairing in _ONE_PAIRING.get(item, PAIRINGS)}
     first, *others = selection.seeds

@@ -124,7 +124,8 @@ def write(report: Report, out: Path) -> list[Path]:
     Raises:
         OutputError: They cannot be written.
     """
-    write_json(out / "report.json", report.to_json())
+    html, numbers = render(report).encode(), report.to_json()
+    write_json(out / "report.json", numbers)
     pictures = out / "figures"
     try:
         pictures.mkdir(exist_ok=True)
@@ -132,7 +133,7 @@ def write(report: Report, out: Path) -> list[Path]:
             replace_file(pictures / f"{figure.name}.png", figure.png)
         for old in {path.name for path in pictures.glob("*.png")} - {f"{figure.name}.png" for figure in report.figures}:
             (pictures / old).unlink()
-        replace_file(out / "report.html", render(report).encode())
+        replace_file(out / "report.html", html)
     except OSError as error:
         raise OutputError(f"{out}: the report cannot be written ({error.strerror})") from error
     return [out / "report.html", out / "report.json", *(pictures / f"{figure.name}.png" for figure in report.figures)]
@@ -147,7 +148,7 @@ def render(report: Report) -> str:
         notes.append(f"{len(report.missing)} trainings are not finished; the tables are without them.")
     if report.earlier:
         notes.append(
-            f"{len(report.earlier)} runs are read from an earlier report, without their pictures: "
+            f"{len(report.earlier)} runs are read from an earlier report, with the pictures that lay beside it: "
             f"{', '.join(report.earlier)}."
         )
     parts = [f'<p class="warn">{escape(note)}</p>\n' for note in notes]
@@ -156,7 +157,7 @@ def render(report: Report) -> str:
         "table5": "Table 5: AIVAEGAN, accuracy of the judge by α",
     }
     for name, table in report.tables.items():
-        parts.append(f"<h2>{escape(titles[name])}</h2>\n{_table(table)}")
+        parts.append(f"<h2>{escape(titles[name])}</h2>\n{_table(table, titles[name])}")
     if report.claim:
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in report.claim)
         parts.append(f"<h2>Do consistency and diversity trade off?</h2>\n<ul>{items}</ul>\n")
@@ -174,12 +175,12 @@ def render(report: Report) -> str:
 def _figure(figure: Figure) -> str:
     return (
         f'<h2>{escape(figure.title)}</h2>\n<figure><img class=sheet src="data:image/png;base64,'
-        f'{b64encode(figure.png).decode()}" alt="{escape(figure.description)}">'
+        f'{b64encode(figure.png).decode()}" alt="{escape(figure.title)}">'
         f'<figcaption class="soft">{escape(figure.description)}</figcaption></figure>\n'
     )
 
 
-def _table(table: Sequence[Row]) -> str:
+def _table(table: Sequence[Row], caption: str) -> str:
     """A row for each system, pairing and split: published, ours, baselines."""
     if not table:
         return '<p class="soft">No run of it is finished.</p>\n'
@@ -204,11 +205,14 @@ def _table(table: Sequence[Row]) -> str:
         "Mean, in brackets the lowest and the highest of the seeds, or of the speakers left out; of one run the "
         "standard error over its test recordings. Diversity: spread of those pictures of one digit that the judge "
         "reads as it, real test images = 1. * reached without the system, by a column to the right. † published for "
-        "Speech Commands, which are other data."
+        "Speech Commands, which are other data. Without the system: chance; constant picture, the mean of all training "
+        "pictures; nearest recording, a random training picture of the digit that the most similar training recording "
+        "says; archetype, the mean picture of the digit that a classifier hears. Real images are what the judge reads "
+        "of the test pictures themselves."
     )
     return (
-        f'<div class="scroll"><table><thead><tr><td></td>{titles}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-        f'</div>\n<p class="soft">{note}</p>\n'
+        f'<div class="scroll"><table><caption>{escape(caption)}</caption><thead><tr><td></td>{titles}</tr></thead>'
+        f'<tbody>{"".join(lines)}</tbody></table></div>\n<p class="soft">{note}</p>\n'
     )
 
 
@@ -252,7 +256,8 @@ def _percent(share: float) -> str:
 
 def _trained(name: str, facts: dict[str, Any]) -> str:
     return (
-        f"{name}: {facts.get('steps', 0):,} steps, {facts.get('seconds', 0) / 60:.1f} min, {facts.get('machine', '')}"
+        f"{name}: {facts.get('steps') or 0:,} steps, {(facts.get('seconds') or 0) / 60:.1f} min, "
+        f"{facts.get('machine') or 'machine unknown'}"
     )
 
 

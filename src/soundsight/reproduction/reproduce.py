@@ -18,7 +18,7 @@ from soundsight.errors import require
 from soundsight.folder import read_folder
 from soundsight.picture import encode
 from soundsight.reproduction import earlier, folder, pictures, plots, runner
-from soundsight.reproduction.plan import PAIRINGS, Run, Selection, plan, select
+from soundsight.reproduction.plan import PAIRINGS, Run, Selection, plan, select, shortest
 from soundsight.reproduction.report import Figure, Report, write
 from soundsight.reproduction.results import Result, rows
 from soundsight.reproduction.runner import Work
@@ -40,7 +40,7 @@ def reproduce(
     only: Sequence[str] = (),
     alphas: Sequence[float] = (),
     pairings: Sequence[str] = (),
-    num_seeds: int = 3,
+    num_seeds: int | None = None,
     speakers: bool = True,
     quick: bool = False,
     train: bool = True,
@@ -56,7 +56,7 @@ def reproduce(
         only: Some of ``plan.ITEMS``; empty for all.
         alphas: Weights α of AIVAEGAN; empty for those of Table 5.
         pairings: Some of ``plan.PAIRINGS``; empty for those whose data there are.
-        num_seeds: Runs with the random split.
+        num_seeds: Runs with the random split; 3, or of a quick look 1.
         speakers: Leave each speaker out, too.
         quick: A small but real version, in minutes.
         train: False reads what is finished and trains nothing.
@@ -74,7 +74,8 @@ def reproduce(
     """
     require("matplotlib", "train", "the figures of a reproduction")
     data, root = root, data_root() if root is None else root
-    select(only=only, alphas=alphas, pairings=pairings, num_seeds=num_seeds)  # mistakes first: reading takes a moment
+    # Mistakes first: reading takes a moment.
+    select(only=only, alphas=alphas, pairings=pairings, num_seeds=num_seeds, quick=quick)
     heard = registry.find("datasets", "fsdd").load(root / "fsdd").speakers if speakers else ()
     there = PAIRINGS if not quick and (root / "speech_commands").is_dir() else ()
     selection = select(
@@ -89,6 +90,9 @@ def reproduce(
     for work in works:  # mistakes in settings, too, before anything is written
         check_options(work.run.recipe(work.settings).model)
     known = earlier.read(report, [work.run for work in works], settings, quick=quick)
+    if train:
+        todo = [work for work in works if work.run.name not in known.results and not runner.is_finished(work)]
+        runner.check_data(todo, root)
     folder.claim(out, quick=quick, settings=list(settings))
     results, missing = _results(works, known.results, out, root, train, watch)
     finished = [work for work in works if runner.is_finished(work)]
@@ -100,7 +104,7 @@ def reproduce(
         items=selection.items,
         results=tuple(results),
         curves=curves,
-        figures=tuple(_figures(finished, selection, results, curves, root)),
+        figures=tuple(_figures(finished, selection, results, curves, known.sheets, root)),
         missing=tuple(missing),
         trained={run.name: known.trained[run.name] for run in read} | {w.run.name: _training(w) for w in finished},
         quick=quick,
@@ -160,9 +164,13 @@ def _figures(
     selection: Selection,
     results: Sequence[Result],
     curves: dict[str, Curve],
+    known: Mapping[str, Sequence[Figure]],
     root: Path,
 ) -> Iterator[Figure]:
-    """All pictures that were asked for, in the order of the paper."""
+    """All pictures that were asked for, in the order of the paper; sheets of earlier runs as they are."""
+    names = {work.run.name for work in works}
+    read = [result.run.name for result in results if result.run.name not in names]
+    earlier_sheets = [sheet for name in read for sheet in known.get(name, ())]
     for item, system, pairing, draw in (
         ("figure3", "aivae", None, pictures.seen_in_training),
         ("figure4", "aivae", None, pictures.unheard),
@@ -173,6 +181,8 @@ def _figures(
         for work in _shown(works, {system}) if item in selection.items else ():
             if pairing is None or work.run.pairing.startswith(pairing):
                 yield _sheet(item, work.run, draw(work.folder, _SEED, root))
+        if item in selection.items:
+            yield from (sheet for sheet in earlier_sheets if sheet.name.startswith(f"{item}-{system}-"))
     for pairing in selection.pairings:
         runs = (result.run for result in results)
         chosen = {run.title: curves[run.name] for run in runs if run.pairing == pairing and run.name in curves}
@@ -222,7 +232,7 @@ def _sheet(item: str, run: Run, sheet_HWC: NDArray[np.uint8]) -> Figure:
 
 def _training(work: Work) -> dict[str, Any]:
     facts = read_folder(work.folder, verify=False).training
-    return {name: facts[name] for name in ("steps", "seconds", "date", "machine", "torch", "parameters")}
+    return {name: facts.get(name) for name in ("steps", "seconds", "date", "machine", "torch", "parameters")}
 
 
 def _command(
@@ -230,7 +240,7 @@ def _command(
     only: Sequence[str],
     alphas: Sequence[float],
     pairings: Sequence[str],
-    num_seeds: int,
+    num_seeds: int | None,
     speakers: bool,
     quick: bool,
     train: bool,
@@ -242,8 +252,8 @@ def _command(
     parts = ["soundsight", "reproduce", folder.PAPER, "--out", str(out)]
     for option, values in (("--only", only), ("--alpha", alphas), ("--pairing", pairings), ("--set", settings)):
         for value in values:
-            parts += [option, f"{value:g}" if isinstance(value, float) else str(value)]
-    parts += [] if num_seeds == 3 else ["--seeds", str(num_seeds)]
+            parts += [option, shortest(value) if isinstance(value, float) else str(value)]
+    parts += [] if num_seeds is None else ["--seeds", str(num_seeds)]
     parts += [] if speakers else ["--no-speakers"]
     parts += ["--quick"] if quick else []
     parts += [] if train else ["--finished-only"]

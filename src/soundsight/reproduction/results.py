@@ -38,7 +38,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A mean over runs with the lowest and the highest; NaN where none could be computed."""
+    """A mean over the runs of which it is known, with the lowest and the highest; NaN where it is of none."""
 
     mean: float
     low: float
@@ -130,6 +130,7 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
         baselines[name] = {
             other: statistics.mean(result.baselines[name][other] for result in group)
             for other in group[0].baselines[name]
+            if all(other in result.baselines[name] for result in group)
         }
         if same and run.system != "archetype":
             baselines[name]["archetype"] = statistics.mean(result.scores[name] for result in same)
@@ -155,5 +156,7 @@ def _row(group: list[Result], everything: list[Result]) -> Row:
 
 
 def _value(values: list[float]) -> Value:
-    known = [value for value in values if math.isfinite(value)] or [math.nan]
-    return Value(statistics.mean(known), min(known), max(known), len(values))
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return Value(math.nan, math.nan, math.nan, 0)
+    return Value(statistics.mean(known), min(known), max(known), len(known))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from soundsight.datasets.selection import images_of, labels_of, sounds_of
+from soundsight.datasets.splits import make_split
+from soundsight.datasets.types import SoundSet
+from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation import trial
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.evaluation.networks import load_judge, load_pipeline
@@ -21,7 +28,7 @@ from soundsight.training.loop import Progress
 from soundsight.training.trainer import train
 from soundsight.training.weights import load_system
 
-__all__ = ["Work", "curve", "ensure", "evaluated", "is_finished"]
+__all__ = ["Work", "check_data", "curve", "ensure", "evaluated", "is_finished"]
 
 # Pictures of each test pair: one-to-one pairing leaves few pairs, and the noise should be drawn often.
 DRAWS = {"many-to-one": 1, "one-to-one": 20, "one-to-one-scd": 4}
@@ -66,12 +73,46 @@ def is_finished(work: Work) -> bool:
 
     Raises:
         RecipeError: The folder holds another training.
+        ModelError: What it holds is damaged.
     """
     if not (work.folder / "config.json").is_file():
         return False
     check(work.folder, work.run.recipe(work.settings))
-    trained = read_folder(work.folder).training.get("recipe", {}).get("train", {}).get("epochs", 0)
+    try:
+        training = read_folder(work.folder).training
+    except ModelError as error:
+        raise ModelError(f"{error}; or delete {work.folder}, and the same command trains it again") from error
+    trained = training.get("recipe", {}).get("train", {}).get("epochs", 0)
     return bool(trained >= work.run.recipe(work.settings).train.epochs)
+
+
+def check_data(works: Sequence[Work], root: Path) -> None:
+    """Refuse data that one of the runs cannot be trained and tested on, before the first of them takes its hour.
+
+    Raises:
+        DatasetError: A data set is absent, or a part of it lacks a class.
+        UnknownNameError: A speaker is not there.
+    """
+    sounds: dict[str | None, SoundSet] = {}
+    images: set[str] = set()
+    for work in works:
+        recipe = work.run.recipe(work.settings)
+        data, classes = recipe.data, range(len(labels_of(recipe.data) or ()))
+        if data.sounds not in sounds:
+            sounds[data.sounds] = sounds_of(data, root)
+        heard = sounds[data.sounds]
+        _check_classes(heard.labels, classes, f"{data.sounds} in {root}")
+        make_split(heard, data.split, seed=recipe.train.seed)
+        if data.images not in images:
+            images.add(data.images)
+            for train in (True, False):
+                what = f"{data.images} in {root}, {'training' if train else 'test'} part"
+                _check_classes(images_of(data, root, train=train).labels, classes, what)
+
+
+def _check_classes(labels_N: NDArray[np.int64], classes: Iterable[int], what: str) -> None:
+    if missing := sorted(set(classes) - set(labels_N.tolist())):
+        raise DatasetError(f"{what}: nothing of class {', '.join(map(str, missing))}; every class is needed")
 
 
 def ensure(work: Work, root: Path, watch: Callable[[float], None]) -> None:
@@ -132,7 +173,7 @@ def curve(work: Work, path: Path, root: Path, *, step: int) -> Curve:
     if _fits(kept, key):
         try:
             return curve_of(kept["curve"])
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):  # damaged
             pass
     model, module = load_system(work.folder)
     tested = trial.load_trial(model, load_pipeline(model), None, seed, root, 1)

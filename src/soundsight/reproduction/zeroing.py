@@ -51,16 +51,18 @@ def curve_of(table: dict[str, Any]) -> Curve:
     """A curve from its JSON values.
 
     Raises:
-        KeyError, TypeError: It lacks something.
+        KeyError, TypeError, ValueError: It lacks something, or holds what is no accuracy.
     """
-    return Curve(
-        num_zeroed=tuple(table["num_zeroed"]),
-        mean=tuple(table["mean"]),
-        low=tuple(table["low"]),
-        high=tuple(table["high"]),
+    curve = Curve(
+        num_zeroed=tuple(int(k) for k in table["num_zeroed"]),
+        **{name: tuple(float(value) for value in table[name]) for name in ("mean", "low", "high")},
         num_draws=int(table["num_draws"]),
         num_pictures=int(table["num_pictures"]),
     )
+    for values in (curve.mean, curve.low, curve.high):
+        if len(values) != len(curve.num_zeroed) or not all(0 <= value <= 1 for value in values):
+            raise ValueError("a curve has an accuracy from 0 to 1 for each number of zeroed elements")
+    return curve
 
 
 def zeroing(

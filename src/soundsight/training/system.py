@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from soundsight import registry
 from soundsight.config import ModelConfig, Recipe, TrainConfig, explain
 from soundsight.errors import RecipeError
+from soundsight.foreign import line
 
 __all__ = ["System", "build_system", "check_calibration", "check_options", "check_phases"]
 
@@ -58,10 +59,14 @@ def build_system(config: ModelConfig, num_labels: int) -> tuple[nn.Module, Syste
 
     Raises:
         UnknownNameError: No such system.
-        RecipeError: An option that the system does not know, or a value that does not fit.
+        RecipeError: An option that the system does not know, a value that does not fit, or more than memory holds.
     """
     component: Any = registry.find("models", config.system)
-    module = component.System(check_options(config), num_labels)
+    options = check_options(config)
+    try:
+        module = component.System(options, num_labels)
+    except (RuntimeError, MemoryError, OverflowError) as error:  # PyTorch's own kinds for what no memory holds
+        raise RecipeError(f"'{config.system}' cannot be built with these sizes: {line(error)}") from error
     return module, cast(System, module)
 
 

@@ -31,7 +31,7 @@ from soundsight.training.memory import keep_freed_memory
 from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
-from soundsight.training.system import build_system, check_calibration, check_phases
+from soundsight.training.system import build_system, check_calibration, check_options, check_phases
 from soundsight.training.teachers import teachers_of
 
 __all__ = ["steps_per_epoch", "train"]
@@ -66,13 +66,15 @@ def train(
         ``out``, with ``config.json`` and ``model.safetensors``.
 
     Raises:
-        RecipeError: The folder holds a training of another recipe, or one that ``resume`` was not given for.
+        RecipeError: An option does not fit; the folder holds a training of another recipe, or one that ``resume`` was
+            not given for.
         DatasetError: Data are absent, or voices cannot be spoken.
         ModelError: An alignment or a model with frozen parts cannot be read.
         OutputError: The folder cannot be written, or another process trains in it.
         KeyboardInterrupt: Interrupted; the state is saved.
     """
     keep_freed_memory()
+    check_options(recipe.model)  # a mistake leaves no folder behind
     claim(out, recipe, resume)
     # The processes of one training share their folder; who is the first of them is known before Accelerate is asked.
     with alone(out, "trains in") if os.environ.get("RANK", "0") == "0" else nullcontext():
