@@ -157,6 +157,8 @@ def test_runs_of_an_earlier_report_are_not_trained_again(place, whole):
         ({"figures": [3]}, [], "is damaged"),
         ({"runs": "strange scores"}, [], "is damaged"),
         ({"runs": "strange training"}, [], "is damaged"),
+        ({"runs": "endless training"}, [], "is damaged"),
+        ({"figures": "no picture"}, [], "is damaged: ValueError('figure7-aivaegan-alpha-0.2-one-to-one-random-s0.png"),
     ],
 )
 def test_an_earlier_report_of_something_else_is_one_line(place, whole, tmp_path, change, args, message):
@@ -165,6 +167,11 @@ def test_an_earlier_report_of_something_else_is_one_line(place, whole, tmp_path,
         table["runs"][2]["scores"]["accuracy"] = 7.3
     elif runs == "strange training":
         table["runs"][2]["training"]["steps"] = "many"
+    elif runs == "endless training":
+        table["runs"][2]["training"]["steps"] = float("inf")
+    elif "figures" in change and isinstance(change["figures"], str):
+        (tmp_path / "figures").mkdir()
+        (tmp_path / "figures" / f"{table['figures'][0]['name']}.png").write_text("hello")
     else:
         table |= change
     (tmp_path / "report.json").write_text(json.dumps(table))
@@ -284,6 +291,9 @@ def test_a_folder_without_all_facts_of_its_training_is_still_reported(place, who
     result = run(place, *SMALL, "--out", str(tmp_path / "old"), "--finished-only")
     assert result.returncode == 0, result.stderr
     assert "machine unknown" in (tmp_path / "old" / "report.html").read_text()
+    # And such a report is an earlier one as any other.
+    result = run(place, *SMALL, "--out", str(tmp_path / "new"), "--earlier", str(tmp_path / "old" / "report.json"))
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.alone

@@ -25,7 +25,7 @@ from soundsight.errors import ModelError, OutputError, RecipeError, SoundsightEr
 from soundsight.evaluation.words import ask
 from soundsight.folder import read_folder
 from soundsight.training.adapter import train_adapter
-from soundsight.training.adapter_evaluation import evaluate_adapter, load_trial
+from soundsight.training.adapter_evaluation import evaluate_adapter, load_trial, measure, nearest_mean
 from soundsight.training.adapter_recipe import load_adapter_recipe, parse_adapter_recipe
 from soundsight.training.adapter_system import load_data, losses_of
 from soundsight.training.loop import Progress
@@ -443,10 +443,45 @@ def test_more_prompts_than_memory_holds_are_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = describe(root, "own", lambda fold, label: {"labels": [label], "fold": fold})
-    monkeypatch.setattr("soundsight.training.adapter_data._MANY", 3)
+    monkeypatch.setattr("soundsight.training.adapter_data._PROMPTS", 3)
     monkeypatch.setattr("soundsight.training.adapter_data._MAX_TARGET_BYTES", 4 * 4 * SIZE - 1)
     message = refusal(lambda: train_adapter(recipe, tmp_path / "no", root=root))
     assert "4 prompts of 'sentence' in somebody take 0 GiB, and 0 are the most that is held" in message
+
+
+def test_of_captions_only_what_the_adapter_says_is_held(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AudioCaps' captions fit into memory as pooled vectors, and not as the tokens of three text encoders."""
+    whole = Words.encode
+
+    def encode(self: Words, prompts: Sequence[str]) -> Conditioning:
+        tokens = torch.ones(len(prompts), 77, 1000)
+        return Conditioning(pooled=whole(self, prompts).pooled, clip_l=tokens, t5=tokens)
+
+    monkeypatch.setattr(Words, "encode", encode)
+    monkeypatch.setattr("soundsight.training.adapter_data._MAX_TARGET_BYTES", 10_000)
+    monkeypatch.setattr("soundsight.training.adapter_data._PROMPTS", 3)
+    recipe = describe(root, "own", lambda fold, label: {"prompts": [f"{label} {fold}"], "fold": fold})
+    out = train_adapter(recipe, tmp_path / "out", root=root)
+    target = read_folder(out).target or {}
+    assert (target["sizes"], target["template"]) == ({"pooled": [SIZE]}, None)
+    assert main(["models", "show", str(out)]) == 0
+
+
+def test_what_nothing_taught_is_told_beside_all_baselines(root: Path, tmp_path: Path) -> None:
+    recipe = describe(
+        root, "own", lambda fold, label: {"labels": ["hail" if fold == 3 and label == "rain" else label], "fold": fold}
+    )
+    trial = load_trial(train_adapter(recipe, tmp_path / "out", root=root), root=root)
+    report = measure(trial)
+    assert report.notes == ("1 of the 5 prompts are of no recording that trained",)
+    (part,) = report.parts
+    for name in ("nearest class mean of the embeddings", "linear probe on the embeddings"):
+        assert 0.6 < part.beside[name][1] <= 0.75, "hail is never found"
+    assert read_folder(tmp_path / "out").labels == CLASSES
+    near_NC = nearest_mean(trial.train, trial.test)
+    assert (near_NC.argmax(axis=1) != trial.test.classes.index("hail")).all()
 
 
 def test_a_judge_reads_one_class(root: Path, tmp_path: Path) -> None:

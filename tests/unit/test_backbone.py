@@ -148,6 +148,9 @@ def test_a_picture_that_cannot_be_decoded_is_refused_before_it_is_painted(
     monkeypatch.setattr(painter, "_run", lambda *_a, **_n: pytest.fail("it was painted"))
     with pytest.raises(ModelError, match=r"a picture of 16 x 16 needs about .* paint a smaller one, or load .*tiling"):
         painter.paint(said(), **QUICK)
+    monkeypatch.setattr(painter.pipeline.vae, "use_tiling", True)
+    with pytest.raises(ModelError, match=r"paint a smaller one$"):
+        painter.paint(said(), **QUICK)
 
 
 def test_each_sound_may_have_noise_of_its_own(painter: Backbone) -> None:

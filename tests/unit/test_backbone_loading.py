@@ -457,7 +457,7 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "memory.max").write_text(f"{limit}\n")
         (folder / "memory.current").write_text(f"{current}\n")
-        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {inactive}\nactive_file 7\n")
+        (folder / "memory.stat").write_text(f"anon 5\ninactive_file {inactive - 7}\nactive_file 7\n")
 
     assert memory.free_bytes(on_gpu=False) == 9_000_000 * 1024, "no groups here"
     group("user/app", "max", 500, 100)
@@ -472,7 +472,9 @@ def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_gpu_is_asked_for_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (7 * GB, 8 * GB))
-    assert memory.free_bytes(on_gpu=True) == 7 * GB
+    monkeypatch.setattr("torch.cuda.memory_reserved", lambda: 3 * GB)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda: 2 * GB)
+    assert memory.free_bytes(on_gpu=True) == 8 * GB, "what PyTorch keeps, it uses again"
 
 
 @pytest.mark.parametrize(

@@ -221,11 +221,13 @@ class Backbone:
         size = max(1, memory.PIXELS // (height * width))
         is_tiled = getattr(vae, "use_tiling", False)
         tile = int(getattr(vae, "tile_sample_min_size", 0) or max(height, width)) if is_tiled else max(height, width)
+        is_upcast = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
         pixels = min(size, num) * min(height, tile) * min(width, tile)
         memory.check_work(
             f"{self.name}: a picture of {height} x {width}",
-            pixels * int(vae.config.block_out_channels[0]) * vae.dtype.itemsize,
+            pixels * int(vae.config.block_out_channels[0]) * (4 if is_upcast else vae.dtype.itemsize),
             on_gpu=self.pipeline._execution_device.type == "cuda",
+            is_tiled=is_tiled,
         )
         return [range(first, min(first + size, num)) for first in range(0, num, size)]
 

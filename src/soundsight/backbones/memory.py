@@ -114,13 +114,14 @@ def check(plan: Plan, name: str) -> None:
     )
 
 
-def check_work(what: str, numbers_bytes: int, *, on_gpu: bool) -> None:
+def check_work(what: str, numbers_bytes: int, *, on_gpu: bool, is_tiled: bool) -> None:
     """Refuse a picture that cannot be decoded, before it is painted.
 
     Args:
         what: For the message.
         numbers_bytes: One number for each pixel and channel of the decoder at full size, in its precision.
         on_gpu: Where it is painted.
+        is_tiled: Whether it is decoded tile by tile, as small as it goes.
 
     Raises:
         ModelError: It needs more than is free.
@@ -129,7 +130,7 @@ def check_work(what: str, numbers_bytes: int, *, on_gpu: bool) -> None:
     if free is not None and needed > free:
         raise ModelError(
             f"{what} needs about {needed / _GB:.1f} GB of {'GPU' if on_gpu else 'main'} memory, and {free / _GB:.1f} "
-            "are free; paint a smaller one, or load the model with vae_tiling"
+            f"are free; paint a smaller one{'' if is_tiled else ', or load the model with vae_tiling'}"
         )
 
 
@@ -145,7 +146,9 @@ def free_bytes(*, on_gpu: bool) -> int | None:
     if on_gpu:
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        # What PyTorch keeps of earlier work it uses again.
+        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + kept
     found = [each for each in (_free_of_machine(), *_free_of_groups()) if each is not None]
     return min(found, default=None)
 
@@ -171,8 +174,9 @@ def _free_of_groups() -> Iterator[int]:
             with suppress(OSError, ValueError, KeyError):  # the topmost has no limit, and most say "max"
                 limit = int((group / "memory.max").read_text())
                 stat = dict(row.split() for row in (group / "memory.stat").read_text().splitlines())
-                # Files that were read and are not in use any more leave when somebody needs their place.
-                held = int((group / "memory.current").read_text()) - int(stat["inactive_file"])
+                # Files that were read leave when somebody needs their place.
+                files = int(stat["inactive_file"]) + int(stat["active_file"])
+                held = int((group / "memory.current").read_text()) - files
                 yield max(0, limit - held)
             if group == _CGROUPS:
                 return

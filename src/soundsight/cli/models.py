@@ -71,7 +71,9 @@ def _card(folder: ModelFolder) -> Iterator[str]:
     front_end = folder.features["name"] if folder.features else "none"
     yield f"system      {folder.system}, front end {front_end}, latent size {folder.latent_size}"
     if folder.target is not None:
-        yield f"words       of the text encoder {folder.target.get('name')}, for «{folder.target.get('template')}»"
+        template = folder.target.get("template")
+        prompts = "captions" if template is None else f"«{template}»"
+        yield f"words       of the text encoder {folder.target.get('name')}, for {prompts}"
     else:
         colour = "grey" if image.channels == 1 else "colour"
         yield f"pictures    {image.width} x {image.height} pixels, {colour}"

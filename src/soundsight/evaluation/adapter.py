@@ -78,7 +78,10 @@ def evaluate_painted(
     began_s = time.perf_counter()
     check_numbers(settings.seed, settings.num_samples, settings.draws)
     judge = find_judge(settings.judge)
-    shown = shared_classes(judge, read_folder(path, verify=False).labels or ())
+    labels = read_folder(path, verify=False).labels
+    if labels is None:
+        raise DatasetError(f"{path}: taught by captions; a judge reads classes from a picture: leave --backbone out")
+    shown = shared_classes(judge, labels)
     trial = load_trial(path, split=split, root=root)
     asked = ask(trial, shown, settings.draws)
     painter = backbones.load(settings.backbone, **settings.options)

@@ -15,9 +15,9 @@ from soundsight.datasets.captions import prompts_of
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.protocol import recipe_of
 from soundsight.folder import ModelFolder
-from soundsight.metrics.targets import nearest_class_mean, prompt_cosines
+from soundsight.metrics.targets import prompt_cosines
 from soundsight.training.adapter_data import Targets
-from soundsight.training.adapter_evaluation import Trial
+from soundsight.training.adapter_evaluation import Trial, nearest_mean
 
 __all__ = [
     "NEAREST_MEAN",
@@ -160,9 +160,7 @@ def words_of(trial: Trial, asked: Asked, heard: Collection[str]) -> Words:
     share_C = torch.bincount(train.single_labels(), minlength=num_classes).float() / len(train)
     means = {name: torch.tensordot(share_C, part[:num_classes], dims=1)[None] for name, part in prompts.items()}
     near_NC = np.mean([prompt_cosines(said[name], part[:num_classes]) for name, part in prompts.items()], axis=0)
-    mean_NC = nearest_class_mean(
-        train.pooled_ND.numpy(), train.single_labels().numpy(), trial.test.pooled_ND.numpy(), num_classes
-    )
+    mean_NC = nearest_mean(train, trial.test)
     own_P = trial.test.single_labels().numpy()[asked.rows_P]
     rows = {
         OF_ADAPTER: Row("adapter", asked.rows_P),

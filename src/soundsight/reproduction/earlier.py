@@ -71,7 +71,7 @@ def read(path: Path | None, runs: Sequence[Run], settings: Sequence[str], *, qui
         curves = {name: curve_of(curve) for name, curve in table["figure8"].items() if name in entries}
         sheets = {name: _sheets(path.parent / "figures", name, table["figures"]) for name in entries}
         recipes = {kind: dict(recipe) for kind, recipe in table["recipes"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, OverflowError) as error:
         raise SoundsightError(f"{path} is damaged: {error!r}") from error
     for name in results:
         _check(path, wanted[name], recipes, settings)
@@ -94,15 +94,19 @@ def _result(run: Run, entry: dict[str, Any]) -> Result:
 
 def _sheets(folder: Path, name: str, entries: list[dict[str, Any]]) -> list[Figure]:
     """The sheets of one run."""
-    found = []
+    found: dict[str, Figure] = {}
     for entry in entries:
         item, _, run = str(entry["name"]).partition("-")
         file = folder / f"{entry['name']}.png"
         if item in _SHEETS and run == name and file.is_file():
             if file.stat().st_size > _MAX_SHEET_BYTES:
                 raise ValueError(f"{file.name} larger than {_MAX_SHEET_BYTES >> 20} MiB")
-            found.append(Figure(f"{item}-{run}", str(entry["title"]), str(entry["description"]), file.read_bytes()))
-    return found
+            png, words = file.read_bytes(), [str(entry[key]) for key in ("title", "description")]
+            if not png.startswith(b"\x89PNG\r\n\x1a\n"):
+                raise ValueError(f"{file.name} is no PNG")
+            "".join(words).encode()  # what no file can hold is refused while nothing is written
+            found[f"{item}-{run}"] = Figure(f"{item}-{run}", words[0], words[1], png)
+    return list(found.values())
 
 
 def _number(value: float | None) -> float:
@@ -115,7 +119,8 @@ def _number(value: float | None) -> float:
 def _facts(entry: dict[str, Any]) -> dict[str, Any]:
     """What a training took."""
     facts = dict(entry["training"])
-    return facts | {name: kind(facts[name]) for name, kind in (("steps", int), ("seconds", float)) if name in facts}
+    known = {name: kind for name, kind in (("steps", int), ("seconds", float)) if facts.get(name) is not None}
+    return facts | {name: kind(facts[name]) for name, kind in known.items()}
 
 
 def _check(path: Path, run: Run, recipes: dict[str, dict[str, Any]], settings: Sequence[str]) -> None:

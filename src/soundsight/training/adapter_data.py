@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,9 @@ from soundsight.training.adapter_rows import Row, read_table, rows_of, section
 
 __all__ = ["Heard", "Targets", "info_of", "load_heard", "load_targets"]
 
-_MAX_TARGET_BYTES = 8 << 30
-# Of so many prompts it is worth asking first how much they take.
-_MANY = 1000
+_MAX_TARGET_BYTES = 4 << 30
+# Prompts at a time: what is not wanted of them is let go before the next.
+_PROMPTS = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,12 +242,20 @@ def _read_embeddings(
     return read_shards(paths), said, of_shards if isinstance(of_shards, dict) else {}
 
 
-def load_targets(config: TargetsConfig, classes: Sequence[str], *, is_captioned: bool = False) -> Targets:
-    """What the recipe's text encoder says of each class's prompt, or of captions, which are prompts as they are.
+def load_targets(
+    config: TargetsConfig, classes: Sequence[str], *, is_captioned: bool = False, wanted: Collection[str] = ()
+) -> Targets:
+    """What the recipe's text encoder says of each class's prompt.
+
+    Args:
+        config: Whose words.
+        classes: Names of classes; or captions.
+        is_captioned: Whether they are captions, which are prompts as they are.
+        wanted: The parts that count; empty for all.
 
     Raises:
         RecipeError: No text encoder is named.
-        DatasetError: The template has no place for a class's name, or what is said takes more than 8 GiB.
+        DatasetError: The template has no place for a class's name, or what is said takes more than 4 GiB.
         ModelError: It is absent, or not what it should be.
     """
     prompts = tuple(classes) if is_captioned else prompts_of(config.template, classes)
@@ -261,14 +269,20 @@ def load_targets(config: TargetsConfig, classes: Sequence[str], *, is_captioned:
             "it out"
         )
     encoder = texts.load(name, config.model, **options)
-    if len(prompts) > _MANY:
-        num_bytes = 4 * len(prompts) * sum(part.numel() for part in encoder.encode(prompts[:1]).parts.values())
-        if num_bytes > _MAX_TARGET_BYTES:
-            raise DatasetError(
-                f"{len(prompts):,} prompts of '{encoder.name}' in {config.model} take {num_bytes >> 30} GiB, and "
-                f"{_MAX_TARGET_BYTES >> 30} are the most that is held: take fewer recordings, or leave text encoders "
-                "out with --set targets.without"
-            )
-    parts = {part: tensor.detach().float() for part, tensor in encoder.encode(prompts).parts.items()}
+    parts: dict[str, list[Tensor]] = {}
+    for first in range(0, len(prompts), _PROMPTS):
+        said = encoder.encode(prompts[first : first + _PROMPTS]).parts
+        for part, tensor in said.items():
+            if not wanted or part in wanted:
+                parts.setdefault(part, []).append(tensor.detach().float())
+        if first == 0:
+            num_bytes = 4 * len(prompts) * sum(rows[0][0].numel() for rows in parts.values())
+            if num_bytes > _MAX_TARGET_BYTES:
+                raise DatasetError(
+                    f"{len(prompts):,} prompts of '{encoder.name}' in {config.model} take {num_bytes >> 30} GiB, and "
+                    f"{_MAX_TARGET_BYTES >> 30} are the most that is held: take fewer recordings, an adapter that says "
+                    "'pooled' alone, or a smaller text encoder"
+                )
+    joined = {part: torch.cat(rows) for part, rows in parts.items()}
     unread = texts.unread_line(encoder, prompts, "prompt")
-    return Targets(parts, prompts, encoder.name, encoder.identity, encoder, unread)
+    return Targets(joined, prompts, encoder.name, encoder.identity, encoder, unread)

@@ -21,7 +21,7 @@ from soundsight.training.adapter_recipe import AdapterRecipe, parse_adapter_reci
 from soundsight.training.adapter_report import AdapterReport, PartScore
 from soundsight.training.adapter_system import build, load_data, say
 
-__all__ = ["Trial", "evaluate_adapter", "linear_probe", "load_trial", "measure"]
+__all__ = ["Trial", "evaluate_adapter", "linear_probe", "load_trial", "measure", "nearest_mean"]
 
 KS = (1, 5)
 Float64 = NDArray[np.float64]
@@ -197,19 +197,38 @@ def _scores(trial: Trial) -> tuple[PartScore, ...]:
 
 
 def _probes(train: Heard, test: Heard) -> dict[str, Float64]:
-    """What embeddings tell by themselves, whatever is said of them; of classes that train, and not of captions."""
-    if test.is_captioned or len(train.taught()) < len(train.classes):
+    """What embeddings tell by themselves, whatever is said of them; of captions there is no such thing."""
+    if test.is_captioned:
         return {}
-    # A recording that shows several classes is one of each.
-    pairs = [(row, label) for row, own in enumerate(train.labels) for label in own]
-    rows, labels_M = [row for row, _ in pairs], torch.tensor([label for _, label in pairs])
-    train_MD, num_labels = train.pooled_ND[rows], len(train.classes)
+    train_MD, labels_M, num_labels = _examples(train)
     return {
-        "nearest class mean of the embeddings": nearest_class_mean(
-            train_MD.numpy(), labels_M.numpy(), test.pooled_ND.numpy(), num_labels
-        ),
-        "linear probe on the embeddings": linear_probe(train_MD, labels_M, test.pooled_ND, num_labels),
+        "nearest class mean of the embeddings": nearest_mean(train, test),
+        "linear probe on the embeddings": _of_all(linear_probe(train_MD, labels_M, test.pooled_ND, num_labels), train),
     }
+
+
+def nearest_mean(train: Heard, test: Heard) -> Float64:
+    """The cosine of each test recording with each class's mean, (N, C); a class that nothing taught is the furthest."""
+    train_MD, labels_M, num_labels = _examples(train)
+    return _of_all(nearest_class_mean(train_MD.numpy(), labels_M.numpy(), test.pooled_ND.numpy(), num_labels), train)
+
+
+def _examples(train: Heard) -> tuple[Tensor, Tensor, int]:
+    """Embeddings (M, D) with a class each, (M,), of those that are taught; and how many these are.
+
+    A recording that shows several classes is one of each.
+    """
+    known = train.of_classes(train.taught())
+    pairs = [(row, label) for row, own in enumerate(known.labels) for label in own]
+    rows, labels = [row for row, _ in pairs], [label for _, label in pairs]
+    return train.pooled_ND[rows], torch.tensor(labels), len(known.classes)
+
+
+def _of_all(near_NT: Float64, train: Heard) -> Float64:
+    """Scores of the taught classes as scores of all."""
+    near_NC = np.full((len(near_NT), len(train.classes)), near_NT.min() - 1)
+    near_NC[:, train.taught()] = near_NT
+    return near_NC
 
 
 def linear_probe(

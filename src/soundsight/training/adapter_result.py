@@ -63,7 +63,8 @@ def save_adapter(
             "name": targets.name,
             "identity": targets.identity,
             "sizes": {name: list(part.shape[1:]) for name, part in targets.parts.items()},
-            "template": recipe.targets.template,
+            # Captions were taught as they are; who speaks through a text encoder needs it anyway.
+            "template": None if heard.is_captioned and not hasattr(module, "tell") else recipe.targets.template,
         },
     )
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})

@@ -88,7 +88,7 @@ def rows_of(facts: Mapping[str, Mapping[str, Any]], what: str) -> tuple[list[Row
                 f"{what}: nothing says what {key!r:.200} shows; make the shards with 'soundsight datasets embed', or "
                 "name a table of its classes with --set data.table"
             )
-        fold = str(said.get("split") or "") if said.get("fold") is None else str(said["fold"])
+        fold = str(said.get("split") or "") if said.get("fold") in (None, "") else str(said["fold"])
         if not fold:
             raise DatasetError(
                 f"{what}: {key!r:.200} is in no fold, nor in a part of its data set; a list of one's own needs a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,10 @@ def load_data(recipe: AdapterRecipe, root: Path | None = None) -> tuple[Heard, T
     """Embeddings and targets of a recipe; errors as for ``load_heard`` and ``load_targets``."""
     patches = recipe.adapter.options.get("num_patches", _default(recipe, "num_patches"))
     heard = load_heard(recipe, root, num_patches=patches)
-    return heard, load_targets(recipe.targets, heard.classes, is_captioned=heard.is_captioned)
+    options = registry.find("adapters", recipe.adapter.system).Config.model_fields
+    said = [part.name for part in fields(Conditioning) if f"{part.name}_size" in options]
+    wanted = said if heard.is_captioned else ()  # of many captions only what is said fits into memory
+    return heard, load_targets(recipe.targets, heard.classes, is_captioned=heard.is_captioned, wanted=wanted)
 
 
 def taught(recipe: AdapterRecipe, heard: Heard, targets: Targets) -> tuple[Heard, Targets]:
