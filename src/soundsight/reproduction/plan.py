@@ -42,7 +42,7 @@ _QUICK = ["data.augment.copies=0", "data.augment.time_mask=0", "data.augment.fre
 _QUICK_SYSTEM = {
     "archetype": ["data.max_pairs=6400", "train.epochs=2"],
     "aivae": ["data.max_pairs=19200", "train.epochs=2", "train.ema=0.95"],
-    "aivaegan": ["data.max_pairs=6400", "train.epochs=1", "train.ema=0.9"],
+    "aivaegan": ["data.max_pairs=5120", "train.epochs=1", "train.ema=0.9"],
 }
 # A thousand steps whatever the pairing: the baseline should be as good as it can be.
 _ARCHETYPE_EPOCHS = {"many-to-one": 2, "one-to-one": 70, "one-to-one-scd": 6}
