@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from soundsight.encoders.array import parse_npy, to_npy
+from soundsight.encoders.embedding import pool
 from soundsight.encoders.stored import Stored, key_of, read_array
 from soundsight.errors import DatasetError
 
@@ -47,6 +48,23 @@ def test_several_tokens_are_pooled_by_their_mean(tmp_path: Path) -> None:
     stored = read_array(*write(tmp_path, rows(5, 3, 4)))
     np.testing.assert_array_equal(stored.find("2-x.wav").tokens_LD, rows(5, 3, 4)[2])
     np.testing.assert_allclose(stored.find("2-x.wav").pooled_D, rows(5, 3, 4)[2].mean(axis=0), rtol=1e-6)
+
+
+def test_tokens_of_length_1_are_pooled_to_length_1_as_clap_does(tmp_path: Path) -> None:
+    tokens_NLD = rows(5, 3, 4)
+    tokens_NLD /= np.linalg.norm(tokens_NLD, axis=-1, keepdims=True)
+    stored = read_array(*write(tmp_path, tokens_NLD))
+    for i, name in enumerate(NAMES):
+        mean_D = tokens_NLD[i].mean(axis=0)
+        np.testing.assert_allclose(stored.find(name).pooled_D, mean_D / np.linalg.norm(mean_D), rtol=1e-5)
+    tokens_NLD[2, 1] *= 1.01  # one token off the sphere, and lengths mean something
+    off = read_array(*write(tmp_path, tokens_NLD)).find(NAMES[2])
+    np.testing.assert_allclose(off.pooled_D, tokens_NLD[2].mean(axis=0), rtol=1e-6)
+
+
+def test_tokens_that_cancel_out_are_pooled_to_nothing() -> None:
+    tokens_LD = np.array([[1, 0], [-1, 0]], np.float32)
+    np.testing.assert_array_equal(pool(tokens_LD), np.zeros(2, np.float32))
 
 
 @given(st.permutations(range(5)), st.permutations(range(5)))

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from soundsight.audio import Clip
-from soundsight.encoders.embedding import Embedding, identity_of
+from soundsight.encoders.embedding import Embedding, identity_of, pool
 from soundsight.errors import ModelError, require
 from soundsight.folder import MAX_WEIGHT_BYTES
 from soundsight.foreign import line, quiet
@@ -88,7 +88,7 @@ class Clap:
         tokens_LD = np.concatenate([self._token(part_T) for part_T in parts])
         if not np.isfinite(tokens_LD).all():
             raise ModelError("CLAP: its weights make no finite numbers of this sound; are they the right ones?")
-        return Embedding(tokens_LD, tokens_LD[0] if len(tokens_LD) == 1 else _unit(tokens_LD.mean(axis=0)))
+        return Embedding(tokens_LD, pool(tokens_LD))
 
     def _token(self, samples_T: Float32) -> Float32:
         """What the network says of at most 10 s: (1, D), of length 1."""

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from soundsight.audio import Clip
 
-__all__ = ["Embedding", "Encoder", "identity_of"]
+__all__ = ["Embedding", "Encoder", "identity_of", "pool"]
 
 Float32 = NDArray[np.float32]
+
+_UNIT = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +68,20 @@ class Encoder(Protocol):
         Raises:
             ModelError: The weights give numbers that are not finite.
         """
+
+
+def pool(tokens_LD: Float32) -> Float32:
+    """The whole sound in one vector (D,) from its tokens (L, D): their mean.
+
+    Where all of them have length 1, as CLAP's, so has their mean: a long sound is to be no fainter than a short one.
+    It is a rule about tokens alone, so that shards, which hold no more than these, say what the encoder says.
+    """
+    if len(tokens_LD) == 1:
+        return tokens_LD[0]
+    mean_D: Float32 = tokens_LD.mean(axis=0)
+    if np.abs(np.linalg.norm(tokens_LD, axis=1) - 1).max() > _UNIT:
+        return mean_D
+    return np.asarray(mean_D / max(np.linalg.norm(mean_D), np.finfo(np.float32).tiny), np.float32)
 
 
 def identity_of(options: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soundsight.encoders.array import parse_npy
-from soundsight.encoders.embedding import Embedding, identity_of
+from soundsight.encoders.embedding import Embedding, identity_of, pool
 from soundsight.errors import DatasetError
 
 __all__ = ["MAX_BYTES", "Stored", "key_of", "read_array", "tokens_of"]
@@ -63,7 +63,7 @@ class Stored:
         return identity_of({"encoder": "stored"}, self._tokens)
 
     def find(self, name: str) -> Embedding:
-        """The embedding of one recording; pooled is the mean of its tokens.
+        """The embedding of one recording; pooled as ``pool`` does.
 
         Args:
             name: Of its file, as the list or the shard has it; whether it is a WAV or a FLAC does not matter.
@@ -74,7 +74,7 @@ class Stored:
         tokens_LD = self._tokens.get(key_of(name))
         if tokens_LD is None:
             raise DatasetError(f"{self._what}: no embedding of {name!r:.200}; expected one of each recording")
-        return Embedding(tokens_LD, tokens_LD.mean(axis=0))
+        return Embedding(tokens_LD, pool(tokens_LD))
 
     def pair(self, names: Sequence[str]) -> list[Embedding]:
         """The embeddings of all these recordings, in their order: not one too many, not one too few.

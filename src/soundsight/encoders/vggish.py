@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soundsight.audio import Clip
-from soundsight.encoders.embedding import Embedding, identity_of
+from soundsight.encoders.embedding import Embedding, identity_of, pool
 from soundsight.encoders.weights import read_pca, read_tensors
 from soundsight.errors import ModelError
 from soundsight.features import vggish
@@ -185,7 +185,7 @@ class Vggish:
             tokens_LD = self._pca.apply(tokens_LD)
         if self._config.output == "quantised":
             tokens_LD = quantised(tokens_LD, self._config.rounding)
-        return Embedding(tokens_LD, tokens_LD.mean(axis=0))
+        return Embedding(tokens_LD, pool(tokens_LD))
 
 
 def load(weights: str | Path, *, pca: str | Path | None = None, **options: Any) -> Vggish:
