@@ -94,6 +94,8 @@ class DataConfig(Strict):
     images: str = "mnist"
     pairs: str | None = None
     """In place of both: a data set of pairs (``scenes``), or a folder of one's own."""
+    only: tuple[str, ...] = ()
+    """Of pairs with classes, those of these alone; empty for all."""
     target: Literal["picture", "sketch"] = "picture"
     """What is to be painted: pictures, or their edges."""
     classes: dict[str, JoinedClass] = {}

@@ -70,8 +70,8 @@ def resolve(name_or_folder: str | Path) -> Path:
     name = str(name_or_folder)
     if name in {path.stem for path in _RECIPES.glob("*.toml")}:
         raise UnknownNameError(
-            f"'{name}' is a recipe, and no weights of it come with the package: 'soundsight train {name}' makes a "
-            "model folder, to be named here"
+            f"'{name}' is a recipe, and no weights of it come with the package: 'soundsight train {name}' makes them, "
+            "and says what is next"
         )
     from soundsight.registry import unknown
 

@@ -154,6 +154,7 @@ def test_runs_of_an_earlier_report_are_not_trained_again(place, whole):
         ({"recipes": {}}, [], "does not say how archetype-one-to-one-random-s0 was trained"),
         ({"runs": [{"name": "archetype-one-to-one-random-s0"}]}, [], "is damaged"),
         ({"figure8": 3}, [], "is damaged"),
+        ({"date": "\ud800"}, [], "is damaged"),
         ({"figures": [3]}, [], "is damaged"),
         ({"runs": "strange scores"}, [], "is damaged"),
         ({"runs": "strange training"}, [], "is damaged"),
@@ -278,7 +279,7 @@ def test_a_damaged_model_of_its_own_is_told_with_what_to_do(place, whole, tmp_pa
     result = run(place, *SMALL, "--out", str(tmp_path / "spoilt"))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert f"delete {weights.parent}, and the same command trains it again" in result.stderr
+    assert f"without {weights.parent}, 'soundsight reproduce' trains it again" in result.stderr
 
 
 @pytest.mark.slow

@@ -370,6 +370,8 @@ def test_a_recording_may_have_several_labels_and_the_list_may_name_parts(root: P
     assert part.beside["linear probe on the embeddings"][1] > 0.9
     assert report.split == "fold:eval"
     assert report.notes == ("8 of the test recordings have several classes: any of them counts as their own",)
+    torch.testing.assert_close(heard.mean_shares(), heard.shares().mean(dim=0))
+    assert heard.mean_shares().sum() == pytest.approx(1)
     half = torch.stack([targets.parts["pooled"][label] for label in (0, 3)]).mean(dim=0)
     said_N = said_of(out, sounds()[1][[row for row in bells if heard.folds[row] == "eval"]])
     assert float(torch.cosine_similarity(said_N, half[None]).mean()) > 0.9, "between the two"
@@ -422,6 +424,10 @@ def test_shards_may_lie_in_several_folders(root: Path, tmp_path: Path) -> None:
     ("said", "fault"),
     [
         (lambda fold, label: {"labels": [label], "fold": fold, "source": "film"}, "sections of 'film' train and test"),
+        (
+            lambda fold, label: {"labels": [label], "fold": fold, "source": "film.wav" if fold == 3 else "./film.flac"},
+            "sections of 'film.wav' train and test",
+        ),
         (lambda fold, label: {"labels": [label]}, "'1-0-0' is in no fold, nor in a part of its data set"),
         (lambda fold, label: {"fold": fold}, "nothing says what '1-0-0' shows"),
         (lambda fold, label: {"labels": [" "], "prompts": [3], "fold": fold}, "nothing says what '1-0-0' shows"),
@@ -431,7 +437,7 @@ def test_shards_may_lie_in_several_folders(root: Path, tmp_path: Path) -> None:
         ),
         (lambda fold, label: {"labels": [label], "split": "train"}, "there is no fold 1; folds: train"),
     ],
-    ids=["leak", "no fold", "nothing", "no texts", "mixed", "another fold"],
+    ids=["leak", "leak by another name", "no fold", "nothing", "no texts", "mixed", "another fold"],
 )
 def test_shards_that_do_not_say_enough_are_refused(said: Any, fault: str, root: Path, tmp_path: Path) -> None:
     recipe = describe(root, "own", said)
@@ -583,7 +589,7 @@ BAD_RECIPES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "another target": (adapter_with(pooled_size=9), "'adapter.pooled_size' is 9, and what 'sentence' says there is 10"),
     "another part": (
         lambda table: table.update(adapter={"system": "v2d_tokens", "input_size": WIDTH}),
-        "'v2d_tokens' says clip_l, clip_g, t5; 'sentence' in somebody says pooled alone",
+        "'v2d_tokens' says clip_l, clip_g, t5; 'sentence' in somebody lacks clip_g, clip_l, t5",
     ),
     "no system": (adapter_with(system="v2d"), "no 'v2d' in adapters"),
     "no text encoder": (lambda table: table["targets"].update(model=""), "--set targets.model=FOLDER"),

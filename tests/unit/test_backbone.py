@@ -146,11 +146,16 @@ def test_a_picture_that_cannot_be_decoded_is_refused_before_it_is_painted(
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda *, on_gpu: 1000)
     monkeypatch.setattr(painter, "_run", lambda *_a, **_n: pytest.fail("it was painted"))
-    with pytest.raises(ModelError, match=r"a picture of 16 x 16 needs about .* paint a smaller one, or load .*tiling"):
+    vae = painter.pipeline.vae
+    monkeypatch.setattr(vae, "tile_sample_min_size", 8)
+    with pytest.raises(ModelError, match=r"1 picture of 16 x 16 at once: .* paint a smaller one, or load .*tiling$"):
         painter.paint(said(), **QUICK)
-    monkeypatch.setattr(painter.pipeline.vae, "use_tiling", True)
-    with pytest.raises(ModelError, match=r"paint a smaller one$"):
-        painter.paint(said(), **QUICK)
+    with pytest.raises(ModelError, match=r"3 pictures of 16 x 16 at once: .* paint fewer, or load .*slicing and .*til"):
+        painter.paint(said(), num_images=3, **QUICK)
+    monkeypatch.setattr(vae, "tile_sample_min_size", 16)
+    monkeypatch.setattr(vae, "use_slicing", True)
+    with pytest.raises(ModelError, match=r"1 picture of .* paint a smaller one$"):
+        painter.paint(said(), num_images=3, **QUICK)
 
 
 def test_each_sound_may_have_noise_of_its_own(painter: Backbone) -> None:

@@ -23,6 +23,7 @@ from soundsight.features import mfcc
 from soundsight.folder import read_folder
 from soundsight.training.loading import load_training_data
 from soundsight.training.perceptual import Perceptual
+from soundsight.training.plan import plan
 from soundsight.training.trainer import train
 from soundsight.training.weights import load_system
 from training_sets import recipe_for, small_root
@@ -163,6 +164,7 @@ def test_the_scene_data_set_trains_from_its_coefficients(tmp_path):
     assert len(data) == 6
     # Window after window: mfcc_14 of the second row is the first coefficient of the second window.
     assert float(data.features_RKFN[1, 0, 0, 1]) == 113.5
+    assert data.facts["coefficients"] == "as published"
     for tables, match in (
         ({"features": {"name": "logmel"}}, "use mfcc"),
         ({"data": {"augment": {"copies": 2}}}, "no sounds to be changed"),
@@ -183,6 +185,33 @@ def test_the_scene_data_set_trains_from_its_coefficients(tmp_path):
 def test_what_does_not_go_with_pairs_is_refused(folder, tables, match):
     with pytest.raises(RecipeError, match=match):
         load_training_data(recipe_of(folder, **tables), 0, image_size=16)
+
+
+def test_nothing_to_learn_from_is_told_by_a_plan_too(folder):
+    with pytest.raises(RecipeError, match="no objective has a weight above 0"):
+        plan(recipe_of(folder, model={"losses": {"l2": 0.0}}))
+
+
+def test_cohesion_needs_moments(tmp_path):
+    """Pictures of one sound have no order; and what comes after a gap is another scene."""
+    rows = ["sound,image,clip,time_s"]
+    for i in range(6):
+        soundfile.write(tmp_path / f"{i}.wav", np.random.default_rng(i).normal(0, 0.1, 16_000), 16_000)
+        Image.new("RGB", (16, 16), (30 * i, 0, 0)).save(tmp_path / f"{i}.png")
+    for times, wanted in ((range(6), [1, 2, 3, 3]), ((0, 1, 20, 21, 22, 23), [1, 1, 3, 3]), ([0] * 6, None)):
+        text = [f"{i}.wav,{i}.png,a,{time}" for i, time in enumerate(times)]
+        (tmp_path / "pairs.csv").write_text("\n".join(rows + text) + "\n")
+        recipe = recipe_of(tmp_path, data={"split": "random"})
+        if wanted is None:
+            with pytest.raises(RecipeError, match="no pair is later than another"):
+                load_training_data(recipe, 0, image_size=16, looks_ahead=True)
+            continue
+        data = load_training_data(recipe, 0, image_size=16, looks_ahead=True)
+        rows_R = split_pairs(folder_of_pairs.load(tmp_path), "random", seed=recipe.train.seed).train
+        moments = [list(times)[row] for row in rows_R]
+        later = [moments[place] - moment for place, moment in zip(data.next_P.tolist(), moments, strict=True)]
+        assert max(later) > 0
+        assert max(later) <= 3 * min(step for step in later if step)
 
 
 def test_cohesion_needs_clips(data_root, tmp_path):

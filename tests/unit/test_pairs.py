@@ -101,7 +101,7 @@ def test_pairs_that_share_a_file_are_one_clip(tmp_path):
         ("sound,image\n/etc/a.wav,a.png\n", "no file below the folder"),
         ("sound,image\n../a.wav,a.png\n", "no file below the folder"),
         ("sound,image\nx\\..\\..\\a.wav,a.png\n", "no file below the folder"),
-        ("sound,image\nC:a.wav,a.png\n", "no file below the folder"),
+        ("sound,image\nC:/a.wav,a.png\n", "no file below the folder"),
         ("sound,image\n,a.png\n", "no file below the folder"),
         ("sound,image\na.wav,a.png\nb.wav,b.png\na.wav,a.png\n", "row 4: the same pair as in row 2"),
         ("sound,image,time_s\n\na.wav,a.png,1\n\nb.wav,b.png,x\n", "row 5: 'x' is not a number"),
@@ -236,10 +236,12 @@ def test_a_check_finds_test_pairs_that_train_and_sounds_that_are_silent(tmp_path
     assert report.ok
     assert "1 clip of 8 pairs" in report.notes
     assert "1 sound is silent (first: 3.wav)" in report.notes
-    assert "split 'block': 2 test pairs have a picture or a sound that trains, too, of 2" in report.notes
+    (line,) = [note for note in report.notes if note.startswith("split 'block'")]
+    assert "2 test pairs have a picture or a sound that trains, too, of 2; the nearest training frame" in line
+    assert line.endswith("test frames leak into training")
     write_image(tmp_path / "7.png", 99)
     notes = pairs.check(tmp_path).notes
-    assert "split 'block': 1 test pair has a picture or a sound that trains, too, of 2" in notes
+    assert any("split 'block': 1 test pair has a picture or a sound that trains, too, of 2" in note for note in notes)
 
 
 def test_files_that_are_not_there_are_told_before_anything_is_read(tmp_path):
@@ -354,6 +356,44 @@ def test_the_nearest_training_pair_is_of_the_same_clip():
     assert leak(found, split) is None
 
 
+def test_a_file_on_both_sides_is_a_leak_whatever_the_pictures_are_like(tmp_path):
+    """Three pictures of each sound: at random, most sounds train and test."""
+    for i in range(4):
+        for j in range(3):
+            write_pair(tmp_path, f"{i}.wav", f"{i}_{j}.png", 10 * i)
+    found = pairs.load(tmp_path)
+    split = split_pairs(found, "random", seed=0)
+    sounds = {found.sounds[row] for row in split.train}
+    num = sum(found.sounds[row] in sounds for row in split.test)
+    leaks = leak(found, split)
+    assert num
+    assert (leaks.num_shared, leaks.num_test, leaks.is_there) == (num, len(split.test), True)
+    assert f"a picture or a sound that trains, too, of {len(split.test)}" in leaks.text
+    by_clip = split_pairs(found, "clip", seed=0)
+    assert leak(found, by_clip) is None, "pictures of one sound are one clip"
+
+
+@pytest.mark.parametrize("name", ["clip", "clip:b"])
+def test_what_shares_a_file_with_a_clip_that_tests_does_not_train(tmp_path, name):
+    for i in range(4):
+        write_pair(tmp_path, f"{i}.wav", f"{i}.png", 10 * i)
+    rows = ["0.wav,0.png,a", "1.wav,0.png,b", "1.wav,1.png,c", "2.wav,2.png,c", "3.wav,3.png,d"]
+    write_table(tmp_path, "sound,image,clip\n" + "\n".join(rows) + "\n")
+    found = pairs.load(tmp_path)
+    split = split_pairs(found, name, seed=0)
+    for files in (found.images, found.sounds):
+        assert not {files[row] for row in split.train} & {files[row] for row in split.test}
+    assert len(split.train)
+    if name == "clip:b":
+        assert (split.test.tolist(), split.train.tolist()) == ([1], [3, 4])
+
+
+def test_a_colon_may_be_part_of_a_name(tmp_path):
+    write_pair(tmp_path, "a: 1.wav", "b:2.png", 10)
+    write_table(tmp_path, "sound,image\na: 1.wav,b:2.png\n")
+    assert pairs.load(tmp_path).absent() == []
+
+
 def test_real_frames_leak_at_random_and_not_by_block(data_root):
     found = beach_frames.load(data_root / "beach_frames")
     assert len(found) == 480
@@ -385,6 +425,11 @@ def test_the_scene_data_set_has_104_coefficients_a_second(tmp_path):
     by_folder = selection.pairs_of(DataConfig(pairs=str(tmp_path)), Path("elsewhere"))
     np.testing.assert_array_equal(by_folder.features_PFN, found.features_PFN)
     assert selection.is_folder_of_pairs(tmp_path)
+    beaches = selection.pairs_of(DataConfig(pairs=str(tmp_path), only=("BEACH",)), Path("elsewhere"))
+    assert beaches.times_s.tolist() == [12, 2]
+    np.testing.assert_array_equal(beaches.features_PFN, found.features_PFN[[0, 2]])
+    with pytest.raises(UnknownNameError, match=r"no pairs of class 'FOREST'; known: .*BEACH"):
+        selection.pairs_of(DataConfig(pairs=str(tmp_path), only=("FOREST",)), Path("elsewhere"))
     write_table(tmp_path, "sound,image\nbeach/beach2.png,beach/beach2.png\n")
     assert selection.reader_of(tmp_path) is pairs, "a table of one's own comes first"
 

@@ -14,7 +14,7 @@ from soundsight.losses.reconstruction import l1, l2
 from soundsight.models import mfcc_generator, sketch_cgan, sound2visual, soundnet_gan
 from soundsight.models.layers import count_parameters
 from soundsight.models.pictures import Judge, Transposed, Upsampling
-from soundsight.models.translator import Weights
+from soundsight.models.translator import Options, Weights
 
 OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_matching", "cycle", "cohesion")
 OF_CODE = ("info_nce", "margin")
@@ -108,6 +108,19 @@ def test_cohesion_compares_changes() -> None:
     with torch.no_grad():
         made = [system.generate(batch[key], batch["noise"]) for key in ("features", "next_features")]
     torch.testing.assert_close(found.detach(), 2 * (made[1] - made[0]).abs().mean())
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"gradient_penalty": 10.0}, "needs the objective adversarial"),
+        ({"free_bits": 0.5}, "free_bits is of the objective kl"),
+        ({"kl_warmup_steps": 100}, "kl_warmup_steps is of the objective kl"),
+    ],
+)
+def test_options_of_what_is_not_there_are_refused(options: dict[str, float], match: str) -> None:
+    with pytest.raises(ValidationError, match=match):
+        Options(**options)
 
 
 def test_without_an_adversary_there_is_no_discriminator() -> None:

@@ -220,14 +220,21 @@ class Backbone:
         vae = self.pipeline.vae
         size = max(1, memory.PIXELS // (height * width))
         is_tiled = getattr(vae, "use_tiling", False)
-        tile = int(getattr(vae, "tile_sample_min_size", 0) or max(height, width)) if is_tiled else max(height, width)
+        longest = max(height, width)
+        small = int(getattr(vae, "tile_sample_min_size", 0) or longest)
+        tile = small if is_tiled else longest
         is_upcast = vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False)
-        pixels = min(size, num) * min(height, tile) * min(width, tile)
+        is_one_by_one = getattr(vae, "use_slicing", False)
+        together = 1 if is_one_by_one else min(size, num)
+        pixels = together * min(height, tile) * min(width, tile)
+        helping = "paint a smaller one" if together == 1 else "paint fewer, or load the model with vae_slicing"
+        if small < longest and not is_tiled:
+            helping += ", or load the model with vae_tiling" if together == 1 else " and vae_tiling"
         memory.check_work(
-            f"{self.name}: a picture of {height} x {width}",
+            f"{self.name}: {together} picture{'' if together == 1 else 's'} of {height} x {width}",
             pixels * int(vae.config.block_out_channels[0]) * (4 if is_upcast else vae.dtype.itemsize),
             on_gpu=self.pipeline._execution_device.type == "cuda",
-            is_tiled=is_tiled,
+            helping=helping,
         )
         return [range(first, min(first + size, num)) for first in range(0, num, size)]
 

@@ -104,7 +104,7 @@ def _plan(
     if is_tiled:
         side = min(side, _numbers(vae, "sample_size", [512])[0])
     weights = {name: folder.parts[name].num_weights for name in names}
-    return Plan(weights, max(side * side, memory.PIXELS), widths[0], precision, offload, on_gpu)
+    return Plan(weights, side * side, widths[0], precision, offload, on_gpu)
 
 
 def _numbers(config: Mapping[str, Any], key: str, usual: list[int]) -> list[int]:

@@ -114,14 +114,14 @@ def check(plan: Plan, name: str) -> None:
     )
 
 
-def check_work(what: str, numbers_bytes: int, *, on_gpu: bool, is_tiled: bool) -> None:
-    """Refuse a picture that cannot be decoded, before it is painted.
+def check_work(what: str, numbers_bytes: int, *, on_gpu: bool, helping: str) -> None:
+    """Refuse pictures that cannot be decoded, before they are painted.
 
     Args:
         what: For the message.
         numbers_bytes: One number for each pixel and channel of the decoder at full size, in its precision.
         on_gpu: Where it is painted.
-        is_tiled: Whether it is decoded tile by tile, as small as it goes.
+        helping: What to do about it.
 
     Raises:
         ModelError: It needs more than is free.
@@ -129,8 +129,8 @@ def check_work(what: str, numbers_bytes: int, *, on_gpu: bool, is_tiled: bool) -
     needed, free = numbers_bytes * _MAPS, free_bytes(on_gpu=on_gpu)
     if free is not None and needed > free:
         raise ModelError(
-            f"{what} needs about {needed / _GB:.1f} GB of {'GPU' if on_gpu else 'main'} memory, and {free / _GB:.1f} "
-            f"are free; paint a smaller one{'' if is_tiled else ', or load the model with vae_tiling'}"
+            f"{what} at once: about {needed / _GB:.1f} GB of {'GPU' if on_gpu else 'main'} memory are needed, and "
+            f"{free / _GB:.1f} are free; {helping}"
         )
 
 

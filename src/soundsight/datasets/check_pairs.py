@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from soundsight.audio.level import SILENCE_PEAK
 from soundsight.datasets.check import Report, statistics, twice
 from soundsight.datasets.info import DatasetInfo
 from soundsight.datasets.pair_set import PairSet
-from soundsight.datasets.pair_splits import leak, split_pairs
+from soundsight.datasets.pair_splits import Leak, leak, split_pairs
 from soundsight.datasets.splits import Split
 from soundsight.errors import AudioError, DatasetError, ImageError
 
@@ -132,13 +132,10 @@ def _splits(pairs: PairSet, files: dict[Path, _File]) -> list[str]:
             split = split_pairs(pairs, name, seed=0)
         except DatasetError:
             continue
-        if num := _known(pairs, files, split):
-            has = _counted(num, "test pair has", "test pairs have")
-            lines.append(f"split '{name}': {has} a picture or a sound that trains, too, of {len(split.test):,}")
-        if any(file.error for file in files.values()):
-            continue
-        found = leak(pairs, split, size=_SIDE)
-        if found is not None:
+        num = _known(pairs, files, split)
+        found = None if any(file.error for file in files.values()) else leak(pairs, split, size=_SIDE)
+        if found is not None or num:
+            found = replace(found or Leak(len(split.test), num), num_shared=num)
             lines.append(f"split '{name}': {found.text}")
     return lines
 

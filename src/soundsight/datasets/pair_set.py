@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from soundsight import audio, photo
 from soundsight.audio import Clip
-from soundsight.errors import AudioError, DatasetError, ImageError
+from soundsight.errors import AudioError, DatasetError, ImageError, UnknownNameError
 
 __all__ = ["MAX_BYTES", "PairSet", "join_clips"]
 
@@ -36,6 +36,7 @@ class PairSet:
         times_s: (P,) float64, when in its clip.
         features_PFN: (P, F, N) float32, as the publisher computed them; None where there are sounds, or nothing.
         window_s: How long a sound is: those of two pairs that are nearer in time share some of it.
+        classes: P sets of names, where the publisher has put the pairs into classes.
     """
 
     images: tuple[Path, ...]
@@ -44,14 +45,39 @@ class PairSet:
     times_s: NDArray[np.float64]
     features_PFN: Float32 | None = None
     window_s: float = 1.0
+    classes: tuple[frozenset[str], ...] | None = None
 
     def __post_init__(self) -> None:
         columns = [self.images, self.clips, self.times_s]
-        columns += [column for column in (self.sounds, self.features_PFN) if column is not None]
+        columns += [column for column in (self.sounds, self.features_PFN, self.classes) if column is not None]
         assert len({len(column) for column in columns}) == 1, "one entry per pair in every column"
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def of_classes(self, names: Sequence[str]) -> PairSet:
+        """Those pairs that are of one of these classes.
+
+        Raises:
+            DatasetError: The pairs have no classes.
+            UnknownNameError: There is no such class; the message lists the known ones.
+        """
+        if self.classes is None:
+            raise DatasetError(f"these pairs have no classes of which '{names[0]}' could be one; leave data.only out")
+        known = sorted(frozenset().union(*self.classes))
+        for name in names:
+            if name not in known:
+                raise UnknownNameError(f"no pairs of class '{name}'; known: {', '.join(known[:50])}")
+        rows = [row for row, classes in enumerate(self.classes) if not classes.isdisjoint(names)]
+        return replace(
+            self,
+            images=tuple(self.images[row] for row in rows),
+            sounds=None if self.sounds is None else tuple(self.sounds[row] for row in rows),
+            clips=tuple(self.clips[row] for row in rows),
+            times_s=self.times_s[rows],
+            features_PFN=None if self.features_PFN is None else self.features_PFN[rows],
+            classes=tuple(self.classes[row] for row in rows),
+        )
 
     def absent(self) -> list[Path]:
         """Files that the pairs name and that are not there; nothing is opened."""

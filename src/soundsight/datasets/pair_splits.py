@@ -33,8 +33,9 @@ def split_pairs(pairs: PairSet, name: str, *, seed: int) -> Split:
         pairs: The pairs.
         name: ``"block"``, the last quarter of each clip tests; what is nearer to it than a second, or than a sound is
             long, does not train, nor what shares a file with it.
-            ``"clip"``, a quarter of the clips test, at least one. ``"clip:NAME"``, that clip. ``"random"``, a quarter
-            of all pairs: neighbours of test frames train, and the nearest training frame nearly is the test frame.
+            ``"clip"``, a quarter of the clips test, at least one. ``"clip:NAME"``, that clip; again what shares a file
+            with them does not train. ``"random"``, a quarter of all pairs: neighbours of test frames train, and the
+            nearest training frame nearly is the test frame.
         seed: Of ``clip`` and ``random``; the others do not depend on it.
 
     Returns:
@@ -66,6 +67,8 @@ def split_pairs(pairs: PairSet, name: str, *, seed: int) -> Split:
         test_P = clips_P == wanted
     else:
         raise UnknownNameError(f"no split '{name}' of pairs; expected {_KNOWN}")
+    if name != "random":
+        near_P |= _shares(pairs, test_P)
     split = Split(np.flatnonzero(~test_P & ~near_P), np.flatnonzero(test_P), name)
     for part, rows in (("training", split.train), ("test", split.test)):
         if not len(rows):
@@ -104,16 +107,16 @@ def _blocks(pairs: PairSet, clips_P: NDArray[np.str_]) -> tuple[NDArray[np.bool_
         raise DatasetError(
             f"split 'block' needs a clip of {_LEAST} pairs or more, here the longest has {longest}; {_OTHER}"
         )
-    return test_P, near_P | (_shares(pairs, test_P) & ~test_P)
+    return test_P, near_P
 
 
-def _shares(pairs: PairSet, test_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which pairs have the sound or the picture of a pair that tests."""
+def _shares(pairs: PairSet, of_P: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which pairs have the sound or the picture of one of these."""
     found_P = np.zeros(len(pairs), np.bool_)
     for files in (pairs.images, pairs.sounds):
         if files is not None:
-            known = {files[row] for row in np.flatnonzero(test_P)}
-            found_P |= np.array([path in known for path in files])
+            known = {files[row] for row in np.flatnonzero(of_P)}
+            found_P |= np.array([path in known for path in files], np.bool_)
     return found_P
 
 
@@ -131,34 +134,48 @@ def nearest_in_time(pairs: PairSet, split: Split) -> Int64:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """How much of the test frames is known from the training ones, in mean squared error of pictures in [0, 1].
+    """How much of the test frames is known from the training ones: files of both, and mean squared errors in [0, 1].
 
     Attributes:
-        nearest: Of the training frame of the clip that is nearest in time.
-        mean: Of the mean training frame of the clip.
+        num_test: Test pairs.
+        num_shared: Those whose picture or sound trains, too.
+        nearest: Error of the training frame of the clip that is nearest in time; None where no clip trains and tests.
+        mean: That of the mean training frame of the clip; None likewise.
     """
 
-    nearest: float
-    mean: float
+    num_test: int
+    num_shared: int
+    nearest: float | None = None
+    mean: float | None = None
 
     @property
     def is_there(self) -> bool:
-        """Whether a model that remembers its training frames does better than one that knows their mean."""
-        return self.nearest < self.mean
+        """Whether files are shared, or remembered training frames are better than their mean."""
+        return self.num_shared > 0 or self._is_near
+
+    @property
+    def _is_near(self) -> bool:
+        return self.nearest is not None and self.mean is not None and self.nearest < self.mean
 
     @property
     def text(self) -> str:
         """The same in words."""
-        share = self.nearest / self.mean if self.mean else float("nan")
+        said = []
+        if self.num_shared:
+            has = "test pair has" if self.num_shared == 1 else "test pairs have"
+            said.append(f"{self.num_shared:,} {has} a picture or a sound that trains, too, of {self.num_test:,}")
+        if self.nearest is not None and self.mean is not None:
+            share = self.nearest / self.mean if self.mean else float("nan")
+            said.append(
+                f"the nearest training frame has {share:.2f} times the error of the clip's mean frame "
+                f"({self.nearest:.4f}, {self.mean:.4f})"
+            )
         verdict = "test frames leak into training" if self.is_there else "no leak to be seen"
-        return (
-            f"the nearest training frame has {share:.2f} times the error of the clip's mean frame "
-            f"({self.nearest:.4f}, {self.mean:.4f}): {verdict}"
-        )
+        return f"{'; '.join(said)}: {verdict}" if said else verdict
 
 
 def leak(pairs: PairSet, split: Split, *, size: int = 32, most: int = 500) -> Leak | None:
-    """Compare test frames with the nearest training frame and with the mean one of their clip.
+    """Look for files of both parts, and compare test frames with the nearest training frame and with their clip's mean.
 
     Where a nearest neighbour does better than the mean, a model that remembers its training frames does, too, and needs
     no sound for it. With blocks of time the nearest frame is far, and usually worse than the mean.
@@ -170,15 +187,18 @@ def leak(pairs: PairSet, split: Split, *, size: int = 32, most: int = 500) -> Le
         most: Test frames that are looked at, evenly spread.
 
     Returns:
-        Both errors; None where no test frame has a training frame of its clip.
+        What was found; None where no file is shared, and no test frame has a training frame of its clip.
 
     Raises:
         DatasetError: A picture cannot be read.
     """
+    trains_P = np.zeros(len(pairs), np.bool_)
+    trains_P[split.train] = True
+    num_shared = int(_shares(pairs, trains_P)[split.test].sum())
     near_T = nearest_in_time(pairs, split)
     known_T = np.flatnonzero(near_T >= 0)
     if not len(known_T):
-        return None
+        return Leak(len(split.test), num_shared) if num_shared else None
     known_T = known_T[np.linspace(0, len(known_T) - 1, min(most, len(known_T))).astype(np.int64)]
     test, near = (pairs.load_images(rows, size) / np.float32(255) for rows in (split.test[known_T], near_T[known_T]))
     clips_P = np.array(pairs.clips)
@@ -188,4 +208,5 @@ def leak(pairs: PairSet, split: Split, *, size: int = 32, most: int = 500) -> Le
         rows = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
         means[str(clip)] = (pairs.load_images(rows, size) / np.float32(255)).mean(axis=0)
     mean = np.stack([means[pairs.clips[row]] for row in split.test[known_T]])
-    return Leak(float(np.square(test - near).mean()), float(np.square(test - mean).mean()))
+    errors = (float(np.square(test - other).mean()) for other in (near, mean))
+    return Leak(len(split.test), num_shared, *errors)

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -47,6 +48,8 @@ _SOUNDS = frozenset(
     (".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wave", ".wma")
 )
 _IMAGES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+# On Windows a colon always names a drive or a stream; elsewhere it may be part of a name, and "C:/x" is a mistake.
+_DRIVE = re.compile(r".*:" if os.name == "nt" else r"[A-Za-z]:(?:[\\/]|$)")
 _NUMBERED = re.compile(r"^(.+?)_\d+$")
 
 
@@ -121,7 +124,8 @@ def inside(folder: Path, name: str, where: str) -> Path:
         DatasetError: The name is empty, absolute, or leads out of the folder.
     """
     plain = PurePosixPath(name.replace("\\", "/"))
-    if not plain.parts or plain.is_absolute() or ".." in plain.parts or ":" in plain.parts[0] or "\0" in name:
+    is_elsewhere = plain.is_absolute() or ".." in plain.parts or _DRIVE.match(name) is not None
+    if not plain.parts or is_elsewhere or "\0" in name:
         raise DatasetError(f"{where}: {name!r} is no file below the folder; expected a path from {folder.name} on")
     return folder / plain
 

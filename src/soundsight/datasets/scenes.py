@@ -37,7 +37,7 @@ _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
 def load(folder: Path) -> PairSet:
-    """The pairs, in the order of the table; features (P, 13, 8), the columns read window after window.
+    """The pairs, in the order of the table; features (P, 13, 8), the columns read window after window; both classes.
 
     A clip is what a picture's path says before its last number, and the time is that number: a frame for each second.
 
@@ -48,7 +48,7 @@ def load(folder: Path) -> PairSet:
     if not file.is_file():
         raise DatasetError(f"scenes: no {TABLE} in {folder}; see {INFO.homepage}, and point SOUNDSIGHT_DATA to it")
     rows = read_table(file, ("IMAGE", *_COLUMNS, "CLASS1", "CLASS2"))
-    images, clips, times_s = [], [], []
+    images, clips, times_s, classes = [], [], [], []
     features_PX = np.empty((len(rows), len(_COLUMNS)), np.float32)
     for i, (line, row) in enumerate(rows.items()):
         where = f"{file}, row {line}"
@@ -57,8 +57,12 @@ def load(folder: Path) -> PairSet:
         stem, found = images[i].stem, _NUMBER.search(images[i].stem)
         clips.append(f"{images[i].parent.name}/{stem[: found.start()] if found else stem}")
         times_s.append(float(found[1]) if found else 0.0)
+        classes.append(frozenset((row["CLASS1"], row["CLASS2"])) - {""})
     features_PFN = features_PX.reshape(len(rows), WINDOWS, COEFFICIENTS).transpose(0, 2, 1)
-    return PairSet(tuple(images), None, tuple(clips), np.array(times_s), np.ascontiguousarray(features_PFN))
+    return PairSet(
+        *(tuple(images), None, tuple(clips), np.array(times_s), np.ascontiguousarray(features_PFN)),
+        classes=tuple(classes),
+    )
 
 
 def check(folder: Path) -> Report:

@@ -58,7 +58,9 @@ def sounds_of(data: DataConfig, root: Path) -> SoundSet:
 
 
 def pairs_of(data: DataConfig, root: Path) -> PairSet:
-    """The pairs of a data set by its name, or of a folder; arguments and errors as for ``images_of``.
+    """The pairs of a data set by its name, or of a folder, and of the classes that are wanted.
+
+    Arguments and errors are as for ``images_of``.
 
     A folder that is called as a data set is ``./scenes``. Files that are not there are an error now, and not in the
     middle of a training or at the end of an evaluation.
@@ -67,6 +69,8 @@ def pairs_of(data: DataConfig, root: Path) -> PairSet:
     known = data.pairs in registry.names("datasets")
     folder = root / data.pairs if known else Path(data.pairs)
     found: PairSet = (_component(data.pairs, "pair") if known else reader_of(folder)).load(folder)
+    if data.only:
+        found = found.of_classes(data.only)
     if absent := found.absent():
         told = "1 file is" if len(absent) == 1 else f"{len(absent):,} files are"
         raise DatasetError(

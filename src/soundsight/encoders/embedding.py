@@ -76,10 +76,9 @@ def pool(tokens_LD: Float32) -> Float32:
     Where all of them have length 1, as CLAP's, so has their mean: a long sound is to be no fainter than a short one.
     It is a rule about tokens alone, so that shards, which hold no more than these, say what the encoder says.
     """
-    if len(tokens_LD) == 1:
-        return tokens_LD[0]
     mean_D: Float32 = tokens_LD.mean(axis=0)
-    if np.abs(np.linalg.norm(tokens_LD, axis=1) - 1).max() > _UNIT:
+    lengths_L = np.linalg.norm(tokens_LD, axis=1)
+    if len(tokens_LD) == 1 or np.abs(lengths_L - 1).max() > _UNIT:  # one token is what the encoder said, to the bit
         return mean_D
     return np.asarray(mean_D / max(np.linalg.norm(mean_D), np.finfo(np.float32).tiny), np.float32)
 

@@ -155,6 +155,7 @@ def _record(path: Path, key: str, found: dict[str, bytes]) -> Record:
 def _facts(path: Path, key: str, text: bytes) -> dict[str, Any]:
     try:
         facts = json.loads(text)
+        json.dumps(facts, ensure_ascii=False).encode()  # half a character is nothing that a text encoder reads
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: the JSON of {key!r:.200} is damaged: {error}") from error
     if not isinstance(facts, dict):

@@ -130,7 +130,6 @@ def _published_loss(images: Float64, targets: Float64) -> Float64:
 _SINGLE: tuple[tuple[Measure, Callable[[Any, Any], Float64]], ...] = (
     (Measure("ssim", "SSIM (Gaussian window of 11 pixels, range 1)"), fidelity.ssim),
     (Measure("ms_ssim", "Multi-scale SSIM"), fidelity.ms_ssim),
-    (Measure("psnr", "PSNR in dB"), fidelity.psnr),
     (Measure("mse", "Mean squared error", lower=True), fidelity.mse),
     (Measure("histogram", "Similarity of histograms: values, hues, neighbours"), fidelity.histogram_similarity),
     (
@@ -143,10 +142,12 @@ _SINGLE: tuple[tuple[Measure, Callable[[Any, Any], Float64]], ...] = (
     ),
     (Measure("hss", "HSS as published, which noise passes"), scene2025.hss),
 )
+# Of single pictures it is infinite where one is the real one itself, and so would be their mean: films hold frames.
+_PSNR = Measure("psnr", "PSNR in dB, of the mean squared error of all pictures")
 
 
 def by_picture(test: UInt8) -> Comparison:
-    """Each picture with the real one of its moment; a score is the mean over those that have it.
+    """Each picture with the real one of its moment; a score is the mean over those that have it, but for PSNR.
 
     Args:
         test: Real pictures (T, C, S, S).
@@ -158,9 +159,10 @@ def by_picture(test: UInt8) -> Comparison:
             pair = [x[first : first + _BATCH] / 255 for x in (images, test)]
             for measure, score in _SINGLE:
                 found[measure.name].append(score(*pair))
-        return {name: _mean_of(np.concatenate(values)) for name, values in found.items()}
+        means = {name: _mean_of(np.concatenate(values)) for name, values in found.items()}
+        return means | {"psnr": -10 * math.log10(means["mse"]) if means["mse"] else math.inf}
 
-    return Comparison(tuple(measure for measure, _ in _SINGLE), compute)
+    return Comparison((*(measure for measure, _ in _SINGLE), _PSNR), compute)
 
 
 def by_darkness(test: UInt8) -> Comparison:

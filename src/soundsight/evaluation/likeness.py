@@ -23,8 +23,9 @@ from soundsight.evaluation.baselines import mean_image, nearest
 from soundsight.evaluation.comparisons import CHANCE, REAL_FRAMES, Comparison, Networks, comparisons_of
 from soundsight.evaluation.networks import draw_pictures
 from soundsight.evaluation.protocol import data_of_pairs, load_pairs, recipe_of
-from soundsight.evaluation.published import published
+from soundsight.evaluation.published import SCENES_2025, published
 from soundsight.evaluation.report import Baseline, Sample, Score
+from soundsight.features import mfcc
 from soundsight.folder import ModelFolder
 from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
@@ -93,7 +94,7 @@ def evaluate_pairs(
     features = {part: features_of(pipe, pairs, rows) for part, rows in (("train", used.train), ("test", used.test))}
     made = _made(pipe, features["test"], seed, watch)
     sound_T = nearest(features["test"], features["train"])
-    scores = _scores(test, comparisons, seed, made, sound_T, (model.system, model.model, recipe.data.pairs))
+    scores = _scores(test, comparisons, seed, made, sound_T, (model.system, model.model, _name(recipe.data)))
     return {
         **_described(test, recipe.data, scores, folders, taught=recipe.consistency is not None),
         "num_heard": len(np.intersect1d(used.test, own.train)),
@@ -118,10 +119,34 @@ def evaluate_frames(data: DataConfig, root: Path, seed: int, image_size: int, ne
     """
     pairs = pairs_of(data, root)
     test = _load(pairs, split_pairs(pairs, data.split, seed=seed), image_size, data)
-    # What was published for these frames, by a system of which nobody has the sounds any more.
     comparisons, folders = _compared(test, networks, seed)
-    scores = _scores(test, comparisons, seed, None, None, ("mfcc_generator", {"normalise": False}, data.pairs))
-    return {**_described(test, data, scores, folders), "num_heard": 0, "samples": ()}
+    # What was published for these frames, by a system of which nobody has the sounds any more.
+    of = ("mfcc_generator", {**SCENES_2025, "image_size": image_size}, _name(data))
+    sound_T = _nearest_sound(test)
+    described = _described(test, data, _scores(test, comparisons, seed, None, sound_T, of), folders)
+    if sound_T is not None:
+        described["more_notes"] += ("Which training sound is the nearest is told by MFCCs.",)
+    return {**described, "num_heard": 0, "samples": ()}
+
+
+def _nearest_sound(test: _Test) -> Int64 | None:
+    """(T,) places among the training pairs, of the nearest MFCCs; None where there is nothing to be heard."""
+    pairs, split = test.pairs, test.split
+    if pairs.features_PFN is not None:
+        return nearest(pairs.features_PFN[split.test], pairs.features_PFN[split.train])
+    if pairs.sounds is None:
+        return None
+    config = mfcc.Config()
+    heard = [
+        mfcc.extract(pairs.load_sounds(rows, config.sample_rate_hz, mfcc.prepare), config)
+        for rows in (split.test, split.train)
+    ]
+    return nearest(*heard)
+
+
+def _name(data: DataConfig) -> str:
+    """What pairs are called where numbers were published for them."""
+    return f"{data.pairs}:{','.join(data.only)}" if data.only else str(data.pairs)
 
 
 def _load(pairs: PairSet, split: Split, size: int, data: DataConfig) -> _Test:

@@ -20,6 +20,8 @@ FORMAT_VERSION = 1
 OURS = "this model"
 # Speech Commands has thousands of speakers.
 _SHOWN_GROUPS = 20
+_DIGITS = {True: 4, False: 3}
+"""That are shown of a share, which is told in per cent, and of other scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,15 @@ class Score:
 
     @property
     def reached_by(self) -> tuple[str, ...]:
-        """Baselines that score as well without the model; where there is one, the score says nothing."""
-        sign = -1 if self.lower_is_better else 1
-        return tuple(b.name for b in self.baselines if not b.ceiling and sign * b.value >= sign * self.value)
+        """Baselines that score as well without the model, as far as is shown; where there is one, it says nothing."""
+        sign, digits = -1 if self.lower_is_better else 1, _DIGITS[self.is_share]
+        ours = sign * round(self.value, digits)
+        return tuple(b.name for b in self.baselines if not b.ceiling and sign * round(b.value, digits) >= ours)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is told in per cent."""
+        return "accuracy" in self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +294,7 @@ def number(score: Score, value: float) -> str:
         return "–"
     if math.isinf(value):  # the PSNR of a picture that is the real one itself
         return "∞"
-    return f"{100 * value:.2f} %" if "accuracy" in score.name else f"{value:.3f}"
+    return f"{100 * value:.2f} %" if score.is_share else f"{value:.{_DIGITS[False]}f}"
 
 
 def ours(score: Score) -> str:

@@ -31,6 +31,8 @@ def ssim(
 ) -> Tensor:
     """1 − SSIM, averaged over pictures, channels and windows.
 
+    SSIM = (2 μₓμᵧ + C₁)(2 σₓᵧ + C₂) / ((μₓ² + μᵧ² + C₁)(σₓ² + σᵧ² + C₂)), Cᵢ = (Kᵢ · range)².
+
     Args:
         image_BCHW: Generated pictures, (B, C, H, W).
         target_BCHW: Real ones of the same shape.
@@ -50,7 +52,8 @@ def ssim(
 def ms_ssim(image_BCHW: Tensor, target_BCHW: Tensor, data_range: float = 1.0, size: int = 11) -> Tensor:
     """1 − MS-SSIM over as many of the five published scales as the picture has room for, averaged over pictures.
 
-    Contrast and structure of every scale, the brightness of the coarsest alone, each to the power of its weight; where
+    MS-SSIM = l_M^(w_M) Πⱼ (cs)ⱼ^(wⱼ), l = (2 μₓμᵧ + C₁) / (μₓ² + μᵧ² + C₁), cs = (2 σₓᵧ + C₂) / (σₓ² + σᵧ² + C₂):
+    contrast and structure of every scale, the brightness of the coarsest alone, each to the power of its weight; where
     there are fewer scales, the weights of those that are left are divided by their sum. Negative structure counts as 0,
     as a power of it is no number.
 

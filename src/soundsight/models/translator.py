@@ -113,6 +113,11 @@ class Options(BaseModel):
             raise ValueError("the objective kl needs variational: this code is not drawn")
         if self.variational and not self.latent_size:
             raise ValueError("variational needs a latent_size above 0")
+        if self.gradient_penalty and not self.losses.needs_judge:
+            raise ValueError("gradient_penalty is of a discriminator: it needs the objective adversarial")
+        for name in ("free_bits", "kl_warmup_steps"):
+            if getattr(self, name) and not self.losses.kl:
+                raise ValueError(f"{name} is of the objective kl, which weighs 0")
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,7 @@ def read(path: Path | None, runs: Sequence[Run], settings: Sequence[str], *, qui
             raise SoundsightError(f"{path} has {key} {theirs!r}, not {ours!r}: its numbers do not belong beside these")
     wanted = {run.name: run for run in runs}
     try:
+        json.dumps(table, ensure_ascii=False).encode()  # half a character would end the new report, hours later
         entries = {entry["name"]: entry for entry in table["runs"] if entry["name"] in wanted}
         results = {name: _result(wanted[name], entry) for name, entry in entries.items()}
         trained = {name: _facts(entry) for name, entry in entries.items()}

@@ -81,7 +81,7 @@ def is_finished(work: Work) -> bool:
     try:
         training = read_folder(work.folder).training
     except ModelError as error:
-        raise ModelError(f"{error}; or delete {work.folder}, and the same command trains it again") from error
+        raise ModelError(f"{error}; without {work.folder}, 'soundsight reproduce' trains it again") from error
     trained = training.get("recipe", {}).get("train", {}).get("epochs", 0)
     return bool(trained >= work.run.recipe(work.settings).train.epochs)
 

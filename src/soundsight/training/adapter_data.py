@@ -66,6 +66,12 @@ class Heard:
             shares_BC[place, list(self.labels[row])] = 1 / len(self.labels[row])
         return shares_BC
 
+    def mean_shares(self) -> Tensor:
+        """The classes' shares in all recordings together, (C,); of captions ``shares`` itself would be gigabytes."""
+        own = [(label, 1 / len(labels)) for labels in self.labels for label in labels]
+        labels_X, shares_X = (torch.tensor(column) for column in zip(*own, strict=True))
+        return torch.zeros(len(self.classes)).index_add_(0, labels_X, shares_X) / len(self)
+
     def single_labels(self) -> Tensor:
         """The class of each recording, (N,) int64, where each has one alone."""
         assert self.is_single, "refused before"
@@ -280,8 +286,8 @@ def load_targets(
             if num_bytes > _MAX_TARGET_BYTES:
                 raise DatasetError(
                     f"{len(prompts):,} prompts of '{encoder.name}' in {config.model} take {num_bytes >> 30} GiB, and "
-                    f"{_MAX_TARGET_BYTES >> 30} are the most that is held: take fewer recordings, an adapter that says "
-                    "'pooled' alone, or a smaller text encoder"
+                    f"{_MAX_TARGET_BYTES >> 30} are the most that is held: take fewer classes or captions, a smaller "
+                    "text encoder, or one with fewer parts (targets.without)"
                 )
     joined = {part: torch.cat(rows) for part, rows in parts.items()}
     unread = texts.unread_line(encoder, prompts, "prompt")

@@ -173,7 +173,7 @@ def _scores(trial: Trial) -> tuple[PartScore, ...]:
     beside = {"chance": chance(own_NC, KS)} | {
         name: recall_at(near_NC, own_NC, KS) for name, near_NC in _probes(train, test).items()
     }
-    share_C = train.shares().mean(dim=0)
+    share_C = train.mean_shares()
     found = []
     for name, part in trial.say().items():
         if name not in trial.targets.parts:

@@ -112,8 +112,9 @@ def section(rows: Sequence[Row], train: Sequence[object], test: Sequence[object]
     for fold in (*train, *test):
         if str(fold) not in known:
             raise DatasetError(f"{what}: there is no fold {fold}; folds: {', '.join(known) or 'none':.200}")
-    learned = {row.source for row in rows if row.fold in sides[0]}
-    if leak := next((row for row in rows if row.fold in sides[1] and row.source in learned), None):
+    # Lists write one file in several ways, and find a FLAC by the name of a WAV.
+    learned = {key_of(row.source) for row in rows if row.fold in sides[0]}
+    if leak := next((row for row in rows if row.fold in sides[1] and key_of(row.source) in learned), None):
         raise DatasetError(f"{what}: sections of {leak.source!r:.100} train and test; keep a recording in one fold")
     return [row for row in rows if row.fold in sides[0] | sides[1]]
 

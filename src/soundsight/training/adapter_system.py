@@ -90,7 +90,7 @@ def _check_sizes(recipe: AdapterRecipe, adapter: Any, heard: Heard, targets: Tar
     if lacking:
         raise RecipeError(
             f"'{recipe.adapter.system}' says {', '.join(adapter.sizes)}; '{targets.name}' in {recipe.targets.model} "
-            f"says {', '.join(targets.parts)} alone: name another adapter or text encoder"
+            f"lacks {', '.join(lacking)}: name another adapter or text encoder"
         )
 
 

@@ -30,6 +30,9 @@ from soundsight.training.data import TrainingData, stream
 __all__ = ["FrontEnd", "all_options", "front_end", "load_calibration_data", "load_training_data"]
 
 
+_SKIPPED = 3
+
+
 class FrontEnd(NamedTuple):
     """What hears, ready to be used.
 
@@ -71,6 +74,8 @@ def load_training_data(
     root = data_root() if root is None else root
     if recipe.data.pairs is not None:
         return _load_pairs(recipe, latent_size, root, image_size, looks_ahead)
+    if recipe.data.only:
+        raise RecipeError("recipe key 'data.only' chooses pairs; of labelled sounds and images 'data.classes' does")
     if looks_ahead:
         raise RecipeError("recipe key 'model.losses.cohesion' compares moments of a clip: it needs 'data.pairs'")
     labels_of(recipe.data)  # that sounds and images have the same classes
@@ -141,7 +146,12 @@ def _load_pairs(recipe: Recipe, latent_size: int, root: Path, image_size: int, l
         silence=_silence(front, recipe.data.augment),
         latent_size=latent_size,
         seed=recipe.train.seed,
-        facts={"pairs": len(rows), "train_pairs": len(split.train), "test_pairs": len(split.test)},
+        facts={
+            "pairs": len(rows),
+            "train_pairs": len(split.train),
+            "test_pairs": len(split.test),
+            **({} if pairs.features_PFN is None else {"coefficients": "as published"}),
+        },
         next_P=_following(pairs, rows) if looks_ahead else None,
     )
 
@@ -170,12 +180,24 @@ def _pair_features(recipe: Recipe, front: FrontEnd, pairs: PairSet, rows: NDArra
 
 
 def _following(pairs: PairSet, rows: NDArray[np.int64]) -> Tensor:
-    """(R,) place of the pair that comes next in the clip of each; its own where none does."""
+    """(R,) place of the pair that comes next in the clip of each; its own where none does.
+
+    What comes next is later, and no more than ``_SKIPPED`` times as much later as is usual: beyond is another scene.
+
+    Raises:
+        RecipeError: No pair has one.
+    """
     clips_R, times_R = np.array(pairs.clips)[rows], pairs.times_s[rows]
     order = np.lexsort((times_R, clips_R))
     next_R = np.arange(len(rows))
-    same = clips_R[order[1:]] == clips_R[order[:-1]]
-    next_R[order[:-1][same]] = order[1:][same]
+    steps_S = np.diff(times_R[order])
+    follows_S = (clips_R[order[1:]] == clips_R[order[:-1]]) & (steps_S > 0)
+    if not follows_S.any():
+        raise RecipeError(
+            "recipe key 'model.losses.cohesion' compares moments: no pair is later than another of its clip"
+        )
+    follows_S &= steps_S <= _SKIPPED * np.median(steps_S[follows_S])
+    next_R[order[:-1][follows_S]] = order[1:][follows_S]
     return torch.from_numpy(next_R)
 
 

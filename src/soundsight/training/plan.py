@@ -17,7 +17,7 @@ from soundsight.training.data import check_shapes
 from soundsight.training.frozen import Frozen
 from soundsight.training.loading import load_training_data
 from soundsight.training.memory import keep_freed_memory
-from soundsight.training.system import build_system, check_calibration, check_phases
+from soundsight.training.system import build_system, check_calibration, check_phases, total
 from soundsight.training.teachers import teachers_of
 from soundsight.training.trainer import steps_per_epoch
 
@@ -98,10 +98,10 @@ def plan(recipe: Recipe) -> Plan:
         batch = data.batch(data.order(0)[: recipe.train.batch_size], step)
         for phase, optimizer in optimizers.items():
             with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
-                losses = list(system.losses(phase, batch, step).values())
+                losses = system.losses(phase, batch, step)
                 if phase == system.phases[-1]:
-                    losses += [teacher(batch) for teacher in teachers.values()]
-                loss: torch.Tensor = torch.stack(losses).sum()
+                    losses = losses | {name: teacher(batch) for name, teacher in teachers.items()}
+                loss = total(losses)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

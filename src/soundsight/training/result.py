@@ -77,13 +77,16 @@ def save_model(
             "source": recipe.source,
             "licence": recipe.card.licence,
             "data": data,
-            "limits": list(recipe.card.limits),
+            "limits": [*recipe.card.limits, *([_OF_COEFFICIENTS] if "coefficients" in facts else [])],
             "scores": {},
         },
         kind=_kind(module, system),
     )
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()})
     return write_folder(folder, {"model.safetensors": weights})
+
+
+_OF_COEFFICIENTS = "Learned from coefficients as they were published; those computed of a recording here may differ."
 
 
 def _kind(module: nn.Module, system: System) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+import torch
 from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from soundsight.config import ModelConfig, Recipe, TrainConfig, explain
 from soundsight.errors import RecipeError
 from soundsight.foreign import line
 
-__all__ = ["System", "build_system", "check_calibration", "check_options", "check_phases"]
+__all__ = ["System", "build_system", "check_calibration", "check_options", "check_phases", "total"]
 
 
 class System(Protocol):
@@ -98,6 +99,17 @@ def check_calibration(module: nn.Module, recipe: Recipe) -> None:
         raise RecipeError(f"recipe key 'data.calibration_voices': {recipe.model.system} does not say what it hears")
     if recipe.frozen is not None and part in recipe.frozen.parts:
         raise RecipeError(f"recipe key 'data.calibration_voices': 'frozen.parts' keeps {part} as it is")
+
+
+def total(losses: dict[str, Tensor]) -> Tensor:
+    """The sum of weighted objectives.
+
+    Raises:
+        RecipeError: There are none.
+    """
+    if not losses:
+        raise RecipeError("no objective has a weight above 0: there is nothing to learn from")
+    return torch.stack(list(losses.values())).sum()
 
 
 def check_phases(system: System, config: TrainConfig) -> None:

@@ -31,7 +31,7 @@ from soundsight.training.memory import keep_freed_memory
 from soundsight.training.optimizer import adam, learning_rate
 from soundsight.training.result import save_model
 from soundsight.training.state import load_state, save_state
-from soundsight.training.system import build_system, check_calibration, check_options, check_phases
+from soundsight.training.system import build_system, check_calibration, check_options, check_phases, total
 from soundsight.training.teachers import teachers_of
 
 __all__ = ["steps_per_epoch", "train"]
@@ -175,10 +175,8 @@ class _Run:
                 losses = self.system.losses(phase, batch, self.step)
                 if phase == self.system.phases[-1]:
                     losses = losses | {name: teacher(batch) for name, teacher in self.teachers.items()}
-                if not losses:
-                    raise RecipeError("no objective has a weight above 0: there is nothing to learn from")
-                total = torch.stack(list(losses.values())).sum()
-            self.accelerator.backward(total)
+                loss = total(losses)
+            self.accelerator.backward(loss)
             _average_gradients(self.accelerator, self.system.parameters_of(phase))
             optimizer.step()
             prefix = f"{phase}." if len(self.optimizers) > 1 else ""
