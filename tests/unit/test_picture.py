@@ -134,10 +134,21 @@ def test_of_the_lossless_formats_webp_is_the_smaller() -> None:
     ring = np.exp(-(((np.hypot(rows, cols) - 80) / 25) ** 2))
     image = picture.to_uint8(ring[None].astype(np.float32))
     assert len(picture.encode(image, "webp", {})) < 0.8 * len(picture.encode(image, "png", {}))
-    huge = picture.encode(np.zeros((4096, 4096, 1), np.uint8), "webp", {})
-    with Image.open(io.BytesIO(huge)) as read:
-        assert read.size == (4096, 4096)
-        assert not np.asarray(read).any()
+
+
+def test_huge_webp_takes_the_quickest_method() -> None:
+    """Which is told by its bytes: they are those of method 0, and not those of the usual one."""
+    rows, cols = np.mgrid[:2048, :2048]
+    image = ((rows * cols >> 9) & 255).astype(np.uint8)[..., None]
+    found = picture.encode(image, "webp", {})
+    sizes = []
+    for method in (0, 4):
+        buffer = io.BytesIO()
+        Image.fromarray(image[..., 0]).save(buffer, "webp", lossless=True, quality=50, method=method)
+        sizes.append(len(buffer.getvalue()))
+    assert abs(len(found) - sizes[0]) < 200 < abs(sizes[1] - sizes[0])  # EXIF beside it
+    with Image.open(io.BytesIO(found)) as read:
+        np.testing.assert_array_equal(np.asarray(read.convert("L")), image[..., 0])
 
 
 def test_a_name_that_is_no_text_still_gives_a_file() -> None:

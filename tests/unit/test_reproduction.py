@@ -18,6 +18,7 @@ from soundsight.reproduction import folder, pictures, plots
 from soundsight.reproduction.finding import finding
 from soundsight.reproduction.plan import ALPHAS, ITEMS, Run, plan, select
 from soundsight.reproduction.report import Figure, Report, render, write
+from soundsight.reproduction.reproduce import reproduce
 from soundsight.reproduction.results import METRICS, Result, result_of, rows
 from soundsight.reproduction.zeroing import Curve, curve_of, zeroing
 
@@ -503,3 +504,13 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     with pytest.raises(SoundsightError, match="holds other files"):
         folder.claim(tmp_path, quick=False, settings=[])
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_quick_look_is_named_before_its_models_are_looked_at(tmp_path):
+    """Their recipes differ from those of results, and «another training» would say nothing of why."""
+    folder.claim(tmp_path, quick=True, settings=[])
+    for run in plan(select(num_seeds=1)):
+        (tmp_path / "models" / run.name).mkdir(parents=True)
+        (tmp_path / "models" / run.name / "config.json").write_text("{}")
+    with pytest.raises(SoundsightError, match="holds a quick look; choose another --out"):
+        reproduce(tmp_path, num_seeds=1, speakers=False, root=tmp_path)

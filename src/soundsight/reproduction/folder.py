@@ -10,7 +10,7 @@ from soundsight.errors import OutputError, SoundsightError
 from soundsight.evaluation.report import without_nan
 from soundsight.files import replace_file
 
-__all__ = ["PAPER", "claim", "read_json", "write_json"]
+__all__ = ["PAPER", "check", "claim", "read_json", "write_json"]
 
 FORMAT_VERSION = 1
 PAPER = "aivae-2021"
@@ -21,11 +21,26 @@ def claim(out: Path, *, quick: bool, settings: list[str]) -> None:
     """Make ``out`` a folder of this reproduction, or find that it is one.
 
     Raises:
-        SoundsightError: It holds something else, another format, a quick look where results are asked for or the other
-            way round, or results of other settings. Nothing is changed then.
+        SoundsightError: As ``check``.
         OutputError: It cannot be written.
     """
-    note, ours = out / _NOTE, {"quick": quick, "settings": sorted(settings)}
+    check(out, quick=quick, settings=settings)
+    if not (note := out / _NOTE).exists():
+        write_json(note, {"format_version": FORMAT_VERSION, "paper": PAPER, **_ours(quick, settings)})
+
+
+def _ours(quick: bool, settings: list[str]) -> dict[str, Any]:
+    return {"quick": quick, "settings": sorted(settings)}
+
+
+def check(out: Path, *, quick: bool, settings: list[str]) -> None:
+    """Refuse a folder that cannot become one of this reproduction; nothing is changed.
+
+    Raises:
+        SoundsightError: It holds something else, another format, a quick look where results are asked for or the other
+            way round, or results of other settings.
+    """
+    note, ours = out / _NOTE, _ours(quick, settings)
     if note.exists():
         theirs = read_json(note)
         if not isinstance(theirs, dict) or theirs.get("paper") != PAPER:
@@ -38,10 +53,8 @@ def claim(out: Path, *, quick: bool, settings: list[str]) -> None:
             what = "a quick look" if found["quick"] else "results of a full reproduction"
             what = what if found["quick"] != quick else f"results of other settings ({found['settings']})"
             raise SoundsightError(f"{out} holds {what}; choose another --out")
-        return
-    if out.is_dir() and any(out.iterdir()):
+    elif out.is_dir() and any(out.iterdir()):
         raise SoundsightError(f"{out} holds other files (no {_NOTE} is among them); choose an empty --out")
-    write_json(note, {"format_version": FORMAT_VERSION, "paper": PAPER, **ours})
 
 
 def read_json(path: Path) -> Any:

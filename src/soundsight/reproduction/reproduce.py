@@ -89,6 +89,7 @@ def reproduce(
     works = [Work(run, out / "models" / run.name, tuple(settings)) for run in plan(selection)]
     for work in works:  # mistakes in settings, too, before anything is written
         check_options(work.run.recipe(work.settings).model)
+    folder.check(out, quick=quick, settings=list(settings))
     known = earlier.read(report, [work.run for work in works], settings, quick=quick)
     if train:
         todo = [work for work in works if work.run.name not in known.results and not runner.is_finished(work)]
