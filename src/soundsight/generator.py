@@ -20,7 +20,7 @@ __all__ = ["WEIGHTS", "Generator", "open_session"]
 WEIGHTS = "model.onnx"
 _NO_CONTROLS: Mapping[str, NDArray[np.float32]] = {}
 # Inputs that a network may have beside features and noise, each with a default inside of it, and their number of axes.
-_CONTROLS = {"times": 1, "weights": 1, "given": 2, "share": 0}
+_CONTROLS = {"times": 1, "weights": 1, "given": 2, "share": 0, "page": 4, "read": 0}
 
 
 class Generator:
@@ -126,6 +126,11 @@ class Generator:
         }
         features = next(node for node in self._session.get_inputs() if node.name == "features")
         silence = np.zeros([1, *(size if isinstance(size, int) else 48 for size in features.shape[1:])], np.float32)
+        if "page" in self.controls:  # it reads pictures itself
+            back["read"] = np.array(1, np.float32)
+            start_1D = np.zeros((1, self.folder.latent_size), np.float32)
+            ends = [self._run("end", silence, start_1D, back | {"page": page[None]}) for page in images_BCHW]
+            return np.concatenate(ends)
         scale = np.float32(self.folder.model.get("variation", 1))
         starts_BD = (2 * images_BCHW - 1).reshape(len(images_BCHW), -1) / scale
         return np.concatenate([self._run("end", silence, start_D[None], back) for start_D in starts_BD])

@@ -21,7 +21,7 @@ CONTRASTIVE = {"alignment"}
 # Its pictures are means, and no gradient changes them.
 UNTAUGHT = {"archetype"}
 # Draws what it trains: times, whose losses differ; so many that their mean is within a few percent.
-ROWS = {"flow": 128}
+ROWS = {"flow": 128, "latent_flow": 128}
 # As published, with four channels before the last layer; its own learning rate, 0.0625, is 60 times the one here.
 SLOW = {"mfcc_generator": 150}
 NUM_LABELS = 10

@@ -15,7 +15,7 @@ from soundsight.errors import ImageError, ModelError, SoundsightError
 from soundsight.export.convert import to_onnx
 from soundsight.folder import write_folder
 from soundsight.generator import Generator
-from soundsight.models import flow
+from soundsight.models import flow, latent_flow
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +119,27 @@ def test_a_style_is_the_noise_that_its_picture_comes_from(pipe, system, digit, f
         _, wanted = system.draw(torch.zeros(1, 48, 48), start, back, given=label, share=torch.ones(()))
         expected_image = system.generate(torch.from_numpy(features), wanted)
     np.testing.assert_allclose(pipe.generator.invert(image[None].numpy()), wanted, atol=1e-3)
+    found = pipe.from_features(features, 1, seed=5, style=digit)[0].array
+    np.testing.assert_allclose(found[..., 0], np.round(255 * expected_image[:, 0].numpy()), atol=1.01)
+
+
+def test_a_style_is_read_by_a_model_that_reads(digit, features, tmp_path):
+    """A flow of codes takes the code of the picture, not its pixels, to find the noise."""
+    torch.manual_seed(0)
+    config = latent_flow.Config(
+        widths=(8, 8, 8), latent_size=6, painter_width=16, painter_blocks=2, listener_widths=(4, 4, 4, 4), variation=0.8
+    )
+    system = latent_flow.System(config).eval()
+    torch.nn.init.normal_(system.painter.network.leave.weight)
+    examples = {"features": np.zeros((2, 48, 48), np.float32), "noise": np.zeros((2, 6), np.float32)}
+    folder = describe(tmp_path / "codes", name="codes", latent_size=6)
+    pipe = AudioToImage.from_pretrained(write_folder(folder, {"model.onnx": to_onnx(system, examples)}).path)
+    image = torch.from_numpy(photo.read(digit, (1, 28, 28)))[None]
+    with torch.no_grad():
+        back = {"given": torch.zeros(1, 10), "share": torch.ones(()), "page": image, "read": torch.ones(())}
+        _, wanted = system.draw(torch.zeros(1, 48, 48), torch.zeros(1, 6), torch.linspace(0, 1, 51), **back)
+        expected_image = system.generate(torch.from_numpy(features), wanted)
+    np.testing.assert_allclose(pipe.generator.invert(image.numpy()), wanted, atol=1e-3)
     found = pipe.from_features(features, 1, seed=5, style=digit)[0].array
     np.testing.assert_allclose(found[..., 0], np.round(255 * expected_image[:, 0].numpy()), atol=1.01)
 

@@ -41,12 +41,12 @@ from soundsight.losses.noise_prediction import Objective, Sampling
 from soundsight.metrics.calibration import temperature
 from soundsight.models import shortcuts
 from soundsight.models.layers import Listener
+from soundsight.models.painter import Painter
 from soundsight.models.samplers import schedule
-from soundsight.models.unet import UNet, sinusoids
+from soundsight.models.unet import UNet
 
 __all__ = ["Config", "System"]
 
-_TIME_SIZE = 64
 _DEVIATION = 0.616
 """Of MNIST's pixels in [-1, 1]."""
 _LAST_OF_EPSILON = 0.992
@@ -95,38 +95,18 @@ class Config(BaseModel):
         return self
 
 
-class Painter(nn.Module):
-    """Mixture (B, 1, 28, 28), time and length of the step (B,), label distribution (B, L) → answer (B, 1, 28, 28)."""
-
-    def __init__(self, objective: Objective, widths: tuple[int, ...], steering_size: int, num_labels: int) -> None:
-        super().__init__()
-        self.objective = objective
-        self.clock = nn.Sequential(
-            nn.Linear(2 * _TIME_SIZE, steering_size), nn.SiLU(), nn.Linear(steering_size, steering_size)
-        )
-        self.label = nn.Linear(num_labels, steering_size, bias=False)
-        # One of ten inputs is 1: at the usual scale it would be drowned by the 128 of the clock.
-        nn.init.normal_(self.label.weight)
-        self.unet = UNet(1, widths, steering_size)
-
-    def forward(self, mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor, label_BL: Tensor) -> Tensor:
-        waves = (sinusoids(time_B, _TIME_SIZE, 4.0, 0.1), sinusoids(length_B, _TIME_SIZE, 4.0, 0.5))
-        clock_BW = torch.cat(waves, dim=1)
-        steering_BE = functional.silu(self.clock(clock_BW) + self.label(label_BL))
-        factors = noise_prediction.preconditioning(time_B, self.objective, _DEVIATION)
-        scale_B111, skip_B111, out_B111 = (factor_B[:, None, None, None] for factor_B in factors)
-        answer: Tensor = skip_B111 * mixed_BCHW + out_B111 * self.unet(scale_B111 * mixed_BCHW, steering_BE).float()
-        return answer
-
-
 class System(nn.Module):
     """The flow as a trainable system: its listener and its painter have nothing in common but the label."""
 
-    phases = ("listener", "painter")
+    phases: tuple[str, ...] = ("listener", "painter")
     features_shape = (48, 48)
     image_shape = (1, 28, 28)
     latent_size = 28 * 28
     calibrated = "listener"
+    # What noise is carried to: pictures as they are, from −1 to 1.
+    place_shape = image_shape
+    deviation = _DEVIATION
+    limit = 1.0
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         super().__init__()
@@ -135,8 +115,23 @@ class System(nn.Module):
         self.listener = Listener(config.listener_widths, config.dropout, num_labels + 1)
         # Divides the labels' logits where they are told as probabilities: below 1 is surer.
         self.listener.register_buffer("temperature", torch.ones(()))
-        self.painter = Painter(config.objective, config.widths, config.steering_size, num_labels)
+        network = self._network(config)
+        self.painter = Painter(config.objective, network, self.deviation, config.steering_size, num_labels)
         self._followed: list[System] = []
+
+    @staticmethod
+    def _network(config: Config) -> nn.Module:
+        """What answers (B, ``place_shape``) for a mixture and steering (B, ``steering_size``)."""
+        return UNet(1, config.widths, config.steering_size)
+
+    def _examples(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What is painted (E, ``place_shape``), noise of that shape, and labels (E, L)."""
+        label_BL = functional.one_hot(batch["label"], self.num_labels).float()
+        return 2 * batch["image"] - 1, batch["noise"].reshape(-1, *self.place_shape), label_BL
+
+    def _shown(self, place_BX: Tensor, label_BL: Tensor) -> Tensor:
+        """Pictures (B, 1, 28, 28) in [0, 1] of what is painted."""
+        return (0.5 + 0.5 * place_BX).clamp(0, 1)
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         """The listener's or the painter's."""
@@ -158,9 +153,7 @@ class System(nn.Module):
         return {"heard": self._hearing_loss(batch)} if phase == "listener" else self._painting_losses(batch, step)
 
     def _painting_losses(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        image_BCHW = 2 * batch["image"] - 1
-        noise_BCHW = batch["noise"].reshape(-1, *self.image_shape)
-        label_BL = functional.one_hot(batch["label"], self.num_labels).float()
+        image_BCHW, noise_BCHW, label_BL = self._examples(batch)
         size, device = len(image_BCHW), image_BCHW.device
         label_BL = label_BL * (torch.rand(size, 1) >= self.config.unlabelled).to(device)
         time_B = noise_prediction.times(torch.randn(size), self.config.times).to(device)
@@ -176,21 +169,24 @@ class System(nn.Module):
             time_B[rows], length_B[rows] = (x.to(device) for x in shortcuts.draw(num_long))
             mixed_BCHW[rows] = noise_prediction.mix(image_BCHW[rows], noise_BCHW[rows], time_B[rows], "flow")
             teach = partial(self._teach, label_BL[rows])
-            wanted_BCHW[rows] = shortcuts.target(teach, mixed_BCHW[rows], time_B[rows], length_B[rows])
+            wanted_BCHW[rows] = shortcuts.target(teach, mixed_BCHW[rows], time_B[rows], length_B[rows], self.limit)
         answer_BCHW = self.painter(mixed_BCHW, time_B, length_B, label_BL)
         seen_BCHW, _ = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_B, self.config.objective)
-        # What was painted without a label has nothing to do with the sound, and a long step's answer is no picture: the
-        # real one stands in their place.
+        # What was painted without a label has nothing to do with the sound, and a long step's answer is no picture.
         painted_B = label_BL.sum(dim=1) > 0
         painted_B[rows] = False
-        made_BCHW = (0.5 + 0.5 * seen_BCHW).clamp(0, 1)
-        batch["made"] = torch.where(painted_B[:, None, None, None], made_BCHW, batch["image"])
+        self._leave(batch, seen_BCHW, painted_B)
         error_B = (answer_BCHW - wanted_BCHW).square().flatten(1).mean(dim=1)
         weight_B = noise_prediction.weights(time_B, self.config.objective, self.config.gamma)
         losses = {"noise_prediction": (weight_B * error_B)[num_long:].sum() / size}
         if num_long:
             losses["shortcut"] = error_B[:num_long].sum() / size
         return losses
+
+    def _leave(self, batch: dict[str, Tensor], seen_BCHW: Tensor, painted_B: Tensor) -> None:
+        """Leave the pictures that were made, for teachers; the real one in place of what is none."""
+        made_BCHW = self._shown(seen_BCHW, torch.empty(0))
+        batch["made"] = torch.where(painted_B[:, None, None, None], made_BCHW, batch["image"])
 
     def _hearing_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy over the labels and «none of them», the last."""
@@ -281,16 +277,16 @@ class System(nn.Module):
         given = defaults["given"] if given is None else given
         share = defaults["share"] if share is None else share
         label_BL = share * given + (1 - share) * self.decide(features_BFN)
-        mixed_BCHW = self.travel(label_BL, noise_BD, times, weights)
-        return (0.5 + 0.5 * mixed_BCHW).clamp(0, 1), mixed_BCHW.flatten(1) / self.config.variation
+        mixed_BX = self.travel(label_BL, noise_BD, times, weights)
+        return self._shown(mixed_BX, label_BL), mixed_BX.flatten(1) / self.config.variation
 
     def paint(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
         """Pictures (B, 1, 28, 28) in [0, 1] of label distributions (B, L)."""
-        return (0.5 + 0.5 * self.travel(label_BL, noise_BD, times_S, weights_K)).clamp(0, 1)
+        return self._shown(self.travel(label_BL, noise_BD, times_S, weights_K), label_BL)
 
     def travel(self, label_BL: Tensor, noise_BD: Tensor, times_S: Tensor, weights_K: Tensor) -> Tensor:
-        """Mixtures (B, 1, 28, 28) at the last of the times, by ``ddim``: Euler's on straight paths."""
-        mixed_BCHW = self.config.variation * noise_BD.reshape(-1, *self.image_shape)
+        """Mixtures (B, ``place_shape``) at the last of the times, by ``ddim``: Euler's on straight paths."""
+        mixed_BCHW = self.config.variation * noise_BD.reshape(-1, *self.place_shape)
         if self.config.objective == "epsilon":
             times_S = times_S.clamp(max=_LAST_OF_EPSILON)
 
@@ -326,11 +322,11 @@ class System(nn.Module):
         labels_XL = (labelled_K[:, None, None] * label_BL).flatten(0, 1)
         told_X, length_X = (x.expand(len(labels_XL)) for x in (time_1, length_1))
         answer_KBCHW = self.painter(mixed_BCHW.repeat(num, 1, 1, 1), told_X, length_X, labels_XL)
-        answer_KBCHW = answer_KBCHW.reshape(num, -1, *self.image_shape)
+        answer_KBCHW = answer_KBCHW.reshape(num, -1, *self.place_shape)
         answer_BCHW = (weights_K.reshape(-1, 1, 1, 1, 1) * answer_KBCHW).sum(dim=0)
         picture_BCHW, noise_BCHW = noise_prediction.recover(answer_BCHW, mixed_BCHW, time_1, self.config.objective)
         if self.config.objective == "epsilon":  # near noise its picture is a small difference, much enlarged
-            picture_BCHW = picture_BCHW.clamp(-1, 1)
+            picture_BCHW = picture_BCHW.clamp(-self.limit, self.limit)
             implied_BCHW = noise_prediction.noise_of(picture_BCHW, mixed_BCHW, time_1.clamp(min=1e-3), "epsilon")
             noise_BCHW = torch.where(time_1 > 1e-3, implied_BCHW, noise_BCHW)  # a picture has no noise of its own
         return picture_BCHW, noise_BCHW

@@ -38,18 +38,23 @@ def told(length_S: Tensor) -> Tensor:
 
 @torch.no_grad()
 def target(
-    teach: Callable[[Tensor, Tensor, Tensor], Tensor], mixed_BCHW: Tensor, time_B: Tensor, length_B: Tensor
+    teach: Callable[[Tensor, Tensor, Tensor], Tensor],
+    mixed_BCHW: Tensor,
+    time_B: Tensor,
+    length_B: Tensor,
+    limit: float = 1.0,
 ) -> Tensor:
     """What to answer for steps of a length: the mean of the answers along two half as long, (B, C, H, W).
 
-    A step of any length goes straight towards a weighted mean of pictures, which is kept within their range, [-1, 1]:
-    else what the teacher gets wrong would be learned, and taught in turn, without bound.
+    A step of any length goes straight towards a weighted mean of pictures, which is kept within their range: else what
+    the teacher gets wrong would be learned, and taught in turn, without bound.
 
     Args:
         teach: Mixture (B, C, H, W), time and length of the step (B,) to the velocity (B, C, H, W).
         mixed_BCHW: Where the steps begin.
         time_B: When they do, in (0, 1].
         length_B: How long they are, of ``LENGTHS``.
+        limit: Greatest absolute value of a picture.
     """
     half_B = length_B / 2
     # The shortest are the flow's own.
@@ -58,7 +63,7 @@ def target(
     def velocity(mixed_BCHW: Tensor, time_B: Tensor) -> Tensor:
         time_B111 = time_B[:, None, None, None]
         picture_BCHW = mixed_BCHW - time_B111 * teach(mixed_BCHW, time_B, told_B)
-        return (mixed_BCHW - picture_BCHW.clamp(-1, 1)) / time_B111
+        return (mixed_BCHW - picture_BCHW.clamp(-limit, limit)) / time_B111
 
     first_BCHW = velocity(mixed_BCHW, time_B)
     there_BCHW = mixed_BCHW - half_B[:, None, None, None] * first_BCHW
