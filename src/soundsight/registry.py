@@ -38,7 +38,18 @@ _SHARED = {
         *("calibration", "darkness", "detection", "fidelity", "frechet", "kernel", "neighbours", "retrieval"),
         *("scene2025", "sets", "sliced_wasserstein", "targets"),
     },
-    "models": {"codes", "layers", "painter", "pictures", "samplers", "shortcuts", "translator", "unet", "unfolded"},
+    "models": {
+        "codes",
+        "examiner",
+        "layers",
+        "painter",
+        "pictures",
+        "samplers",
+        "shortcuts",
+        "translator",
+        "unet",
+        "unfolded",
+    },
 }
 
 

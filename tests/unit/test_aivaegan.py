@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from soundsight.models import aivaegan
-from soundsight.models.layers import count_parameters
+from soundsight.models.layers import count_parameters, shifted
 
 
 def system(**options: Any) -> aivaegan.System:
@@ -189,7 +189,7 @@ def test_moved_pictures_show_it_more():
 def test_a_shift_moves_each_picture_by_its_own_and_brings_in_black():
     torch.manual_seed(0)
     image = torch.rand(200, 1, 28, 28) + 0.1
-    moved = aivaegan._shifted(image, 2)
+    moved = shifted(image, 2)
     assert moved.shape == image.shape
     offsets = set()
     for before, after in zip(image[:, 0], moved[:, 0], strict=True):

@@ -24,13 +24,12 @@ from typing import Literal, cast
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from soundsight.losses import adversarial
 from soundsight.losses.kl import kl_divergence, warmup
 from soundsight.losses.reconstruction import bernoulli, gaussian
-from soundsight.models.layers import reparameterise
+from soundsight.models.layers import reparameterise, shifted
 from soundsight.models.unfolded import UnfoldedConv2d, UnfoldedConvTranspose2d
 
 __all__ = ["Config", "System"]
@@ -214,7 +213,7 @@ class System(nn.Module):
     def _show(self, image_BCHW: Tensor) -> Tensor:
         """A picture as the discriminator sees it: moved and noisy, where that is asked for."""
         if self.config.shift:
-            image_BCHW = _shifted(image_BCHW, self.config.shift)
+            image_BCHW = shifted(image_BCHW, self.config.shift)
         if self.config.instance_noise:
             image_BCHW = image_BCHW + self.config.instance_noise * torch.randn_like(image_BCHW)
         return image_BCHW
@@ -229,18 +228,6 @@ def _excess(logits_BCHW: Tensor, limit: float) -> Tensor:
     """Squared distance beyond ± ``limit``, summed over a picture's pixels, the mean over pictures."""
     beyond_BCHW = (logits_BCHW.float().abs() - limit).clamp(min=0)
     return beyond_BCHW.square().flatten(1).sum(dim=1).mean()
-
-
-def _shifted(image_BCHW: Tensor, most: int) -> Tensor:
-    """Each picture moved by up to ``most`` pixels either way, both ways; what comes in is black."""
-    size, _, height, width = image_BCHW.shape
-    padded_BHWC = functional.pad(image_BCHW, (most,) * 4).permute(0, 2, 3, 1)
-    # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
-    rows_BH, columns_BW = (
-        (torch.randint(2 * most + 1, (size, 1)) + torch.arange(side)).to(image_BCHW.device) for side in (height, width)
-    )
-    items_B = torch.arange(size, device=image_BCHW.device)
-    return padded_BHWC[items_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
 
 
 def _down(channels_in: int, channels_out: int, convolution: type[nn.Conv2d] = nn.Conv2d) -> list[nn.Module]:

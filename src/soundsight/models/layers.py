@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-__all__ = ["Listener", "SpectrogramEncoder", "count_parameters", "reparameterise"]
+__all__ = ["Listener", "SpectrogramEncoder", "count_parameters", "reparameterise", "shifted"]
 
 
 def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -> Tensor:
@@ -72,3 +73,15 @@ class SpectrogramEncoder(nn.Module):
         maps_BCFN = self.convolutions(features_BFN[:, None])
         code_BK: Tensor = self.head(maps_BCFN.mean(dim=3).flatten(1))
         return code_BK
+
+
+def shifted(image_BCHW: Tensor, most: int) -> Tensor:
+    """Each picture moved by up to ``most`` pixels either way, both ways; what comes in is black."""
+    size, _, height, width = image_BCHW.shape
+    padded_BHWC = functional.pad(image_BCHW, (most,) * 4).permute(0, 2, 3, 1)
+    # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
+    rows_BH, columns_BW = (
+        (torch.randint(2 * most + 1, (size, 1)) + torch.arange(side)).to(image_BCHW.device) for side in (height, width)
+    )
+    items_B = torch.arange(size, device=image_BCHW.device)
+    return padded_BHWC[items_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]].permute(0, 3, 1, 2)
