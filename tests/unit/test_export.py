@@ -162,6 +162,39 @@ def test_the_difference_notices_a_changed_weight() -> None:
     assert difference(onnx_runner(contents), torch_runner(module), inputs) > exporter.TOLERANCE
 
 
+def test_weights_of_16_bits_are_half_the_size_and_all_but_the_same_pictures() -> None:
+    module, inputs = tiny(), inputs_of(64)
+    whole, halved = (to_onnx(module, inputs, half=half) for half in (False, True))
+    assert len(halved) < 0.6 * len(whole)
+    gap = difference(onnx_runner(halved), torch_runner(module), inputs)
+    assert 1e-6 < gap < exporter.HALF_TOLERANCE
+    # What is computed stays as it was.
+    onnx.checker.check_model(onnx.load_from_string(halved), full_check=True)
+    session = onnxruntime.InferenceSession(halved)
+    assert {node.type for node in (*session.get_inputs(), *session.get_outputs())} == {"tensor(float)"}
+
+
+def test_a_weight_that_16_bits_cannot_hold_is_refused(make: Callable[..., Path]) -> None:
+    tensors = tiny().state_dict()
+    tensors["dense.weight"][0, 0] = 1e5
+    folder = make(tensors)
+    with pytest.raises(ModelError, match="too large for 16 bits"):
+        exporter.export(folder, sounds=SOUNDS, half=True)
+    assert not (folder / "model.onnx").exists()
+
+
+def test_what_half_may_differ_by_is_said(make: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make()
+    whole = exporter.export(folder, sounds=SOUNDS)
+    halved = exporter.export(folder, sounds=SOUNDS, half=True)
+    assert (whole.allowed, halved.allowed) == (exporter.TOLERANCE, exporter.HALF_TOLERANCE)
+    assert halved.num_bytes < 0.6 * whole.num_bytes
+    assert halved.num_parameters == whole.num_parameters
+    monkeypatch.setattr(exporter, "HALF_TOLERANCE", 1e-7)
+    with pytest.raises(ModelError, match="differ"):
+        exporter.export(folder, sounds=SOUNDS, half=True)
+
+
 def test_batch_normalisation_is_folded() -> None:
     graph = onnx.load_from_string(to_onnx(tiny(), inputs_of(2))).graph
     assert "BatchNormalization" not in {node.op_type for node in graph.node}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from soundsight.errors import ModelError
+
 __all__ = ["as_function", "to_onnx"]
 
 Float32 = NDArray[np.float32]
@@ -22,6 +25,8 @@ Float32 = NDArray[np.float32]
 _OPSET = 20
 # What the first axis of an alignment's ends counts: sounds and pictures need not be as many.
 _SOUNDS, _IMAGES = "num_sounds", "num_images"
+# Smaller ones are biases and constants: little to save, and rounding them is felt most.
+_LEAST_HALVED = 256
 _OF_ALIGNMENT = {"features": _SOUNDS, "sound_embedding": _SOUNDS, "image": _IMAGES, "image_embedding": _IMAGES}
 
 
@@ -53,7 +58,7 @@ def _outputs(module: nn.Module, inputs: Iterable[str]) -> list[str]:
     return ["sound_embedding", "image_embedding"] if "features" in inputs else ["logits", "features"]
 
 
-def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
+def to_onnx(module: nn.Module, examples: Mapping[str, Float32], *, half: bool = False) -> bytes:
     """An ONNX file of a system in evaluation mode.
 
     Args:
@@ -61,12 +66,16 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
         examples: An array for each input, of which two items are read: ``features`` (B, F, N) and, where the system
             takes it, ``noise`` (B, D) for a generator; ``image`` (B, C, H, W) for a judge; ``features`` and ``image``,
             each with a batch size of its own, for an alignment.
+        half: Store weights in 16 bits: half the size. They are computed with in 32 as ever.
 
     Returns:
         The file: batch size free, batch normalisation folded, without names of files and lines of source. A
         generator's output is ``image``, and where the system listens ``heard`` (B, L + 1), ``painted`` (B, L) and
         ``end`` (B, D); a judge's are ``logits`` and ``features``; an alignment's ``sound_embedding`` and
         ``image_embedding``. A system's ``controls`` are inputs that may be left out.
+
+    Raises:
+        ModelError: A weight is too large for 16 bits.
     """
     controls: dict[str, Tensor] = getattr(module, "controls", {})
     # Sizes that shall be free must not be 1 in the example.
@@ -88,6 +97,8 @@ def to_onnx(module: nn.Module, examples: Mapping[str, Float32]) -> bytes:
     assert program is not None
     proto = program.model_proto
     _strip(proto)
+    if half:
+        _halve(proto.graph)
     for name, value in controls.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(value.numpy(), name))
     batches = _OF_ALIGNMENT if {"features", "image"} <= examples.keys() else {}
@@ -109,6 +120,23 @@ def _free_sizes(examples: Mapping[str, Float32], controls: Mapping[str, Tensor])
     free = {0: torch.export.Dim.DYNAMIC}
     nested = (tuple(free if value.ndim else None for value in controls.values()),) if controls else ()
     return (*(free for _ in examples), *nested)
+
+
+def _halve(graph: Any) -> None:
+    """Store large tensors of 32-bit floats in 16 bits, each with a cast before it is used."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) < _LEAST_HALVED:
+            continue
+        values = onnx.numpy_helper.to_array(tensor)
+        if not np.abs(values).max() <= np.finfo(np.float16).max:
+            raise ModelError(f"a weight of {np.abs(values).max():g} is too large for 16 bits; export it in 32")
+        name = tensor.name
+        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _strip(message: Any) -> None:

@@ -25,13 +25,15 @@ from soundsight.folder import ModelFolder, read_folder, write_folder
 from soundsight.training.loading import FrontEnd, front_end
 from soundsight.training.weights import load_system
 
-__all__ = ["TOLERANCE", "ExportReport", "export"]
+__all__ = ["HALF_TOLERANCE", "TOLERANCE", "ExportReport", "export"]
 
 Float32 = NDArray[np.float32]
 
 ONNX = "model.onnx"
 TOLERANCE = 1e-4
 """Largest difference from PyTorch in a picture of [0, 1]; for other outputs, in units of their largest value."""
+HALF_TOLERANCE = 0.02
+"""The same with weights of 16 bits: 5 of the 256 levels that a picture is saved in."""
 _NUM_INPUTS = 64
 
 
@@ -46,6 +48,7 @@ class ExportReport:
         inputs: What both were run on.
         num_inputs: How many of them.
         max_difference: Largest absolute difference of an output over all batch sizes; see ``TOLERANCE``.
+        allowed: What that may be.
         onnx_ms: Milliseconds per picture with ONNX Runtime, one by one.
         torch_ms: The same with PyTorch.
     """
@@ -56,6 +59,7 @@ class ExportReport:
     inputs: str
     num_inputs: int
     max_difference: float
+    allowed: float
     onnx_ms: float
     torch_ms: float
 
@@ -70,6 +74,7 @@ def export(
     out: Path | None = None,
     sounds: Sequence[Path] | None = None,
     data: Path | None = None,
+    half: bool = False,
 ) -> ExportReport:
     """Convert a model folder's PyTorch weights to ONNX, check the result, and save it.
 
@@ -79,23 +84,29 @@ def export(
             without PyTorch weights. None adds ``model.onnx`` to ``folder`` and its hash to the config.
         sounds: Recordings to check on; None takes those of the data set that the model was trained on.
         data: Folder of the data sets; None is ``data_root()``.
+        half: Store weights in 16 bits: half the size, as fast, and not quite the same pictures.
 
     Returns:
         What was written.
 
     Raises:
-        ModelError: The folder is damaged, its tensors are not the system's, or ONNX and PyTorch disagree.
+        ModelError: The folder is damaged, its tensors are not the system's or too large for 16 bits, or ONNX and
+            PyTorch disagree.
         DatasetError: There is nothing real to check on.
         AudioError: One of ``sounds`` cannot be used.
         OutputError: The result cannot be written.
     """
     model, module = load_system(folder)
     inputs, what = _inputs(model, sounds, data_root() if data is None else data)
-    contents = to_onnx(module, inputs)
+    try:
+        contents = to_onnx(module, inputs, half=half)
+    except ModelError as error:
+        raise ModelError(f"{model.path}: {error}") from error
+    allowed = HALF_TOLERANCE if half else TOLERANCE
     run_onnx, run_torch = onnx_runner(contents), torch_runner(module)
     gap = difference(run_onnx, run_torch, inputs)
-    if not gap <= TOLERANCE:  # NaN included
-        raise ModelError(f"{model.path}: ONNX and PyTorch differ by {gap:.2g} (allowed {TOLERANCE:g}); not saved")
+    if not gap <= allowed:  # NaN included
+        raise ModelError(f"{model.path}: ONNX and PyTorch differ by {gap:.2g} (allowed {allowed:g}); not saved")
     return ExportReport(
         path=_save(model, contents, out),
         num_bytes=len(contents),
@@ -103,6 +114,7 @@ def export(
         inputs=what,
         num_inputs=_NUM_INPUTS,
         max_difference=gap,
+        allowed=allowed,
         onnx_ms=milliseconds(run_onnx, inputs),
         torch_ms=milliseconds(run_torch, inputs),
     )
