@@ -36,12 +36,12 @@ class Painter:
     without: list[str]
 
     def refuse(self, model: str) -> None:
-        """Say that a model takes none of these options, where one was given.
+        """Say that a model takes none of a backbone's own options, where one was given.
 
         Raises:
             SoundsightError: One was.
         """
-        if named := self._named():
+        if named := [name for name in self._named() if name not in ("--steps", "--guidance")]:
             raise SoundsightError(f"'{model}' is no adapter, and paints by itself or not at all: leave {named[0]} out")
 
     def check(self, model: str, judge: str | None, draws: int) -> None:

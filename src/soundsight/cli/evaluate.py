@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,9 @@ from soundsight.cli import adapter, complete_models, examples, show
 from soundsight.cli.adapter import ALIGNMENT
 from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError
+
+if TYPE_CHECKING:
+    from soundsight.controls import Controls
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -20,12 +23,13 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
         "soundsight evaluate digits",
         "soundsight evaluate runs/theo --split speaker:theo",
         "soundsight evaluate runs/aivae-fsdd --seed 1 --out reports/aivae --samples 20",
-        "soundsight evaluate runs/flow --outliers esc50/audio --noise background_noise --snr 10",
+        "soundsight evaluate digits --outliers esc50/audio --noise background_noise --snr 10",
         "soundsight evaluate beach_frames --split random",
         "soundsight evaluate my-pairs --size 64",
         "soundsight evaluate runs/scenes --judge runs/resnet",
         "soundsight evaluate runs/v2d-clap --split fold:4",
         "soundsight evaluate runs/v2d-clap --backbone runs/sd3-cifar10/backbone --judge runs/resnet-cifar10",
+        "soundsight evaluate digits --steps 50",
         "soundsight evaluate digits --json",
     )
 )
@@ -120,10 +124,26 @@ def evaluate(
         typer.Option(metavar="HUB|FOLDER", help="For an adapter: the text-to-image model that paints what it says."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Steps of the backbone.", show_default="as for generate")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Steps from noise to picture, of the backbone or of a model that draws in steps.",
+            show_default="as for generate",
+        ),
     ] = None,
     guidance: Annotated[
-        float | None, typer.Option(metavar="X", help="Guidance of the backbone.", show_default="as for generate")
+        float | None,
+        typer.Option(
+            metavar="X", help="Guidance, of the backbone or of a model that has it.", show_default="as for generate"
+        ),
+    ] = None,
+    variation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Of a generator of labels: how much the pictures of a sound differ, 0 to 2.",
+            show_default="as for generate",
+        ),
     ] = None,
     precision: Precision = None,
     offload: Offload = None,
@@ -166,9 +186,10 @@ def evaluate(
 
     painter = adapter.Painter(backbone, steps, guidance, precision, offload, save_memory, without)
     if adapter.is_adapter(model):
-        if outliers or noise or snr or max_pairs is not None or alignment != ALIGNMENT:
+        if outliers or noise or snr or max_pairs is not None or variation is not None or alignment != ALIGNMENT:
             raise SoundsightError(
-                f"'{model}' is an adapter: leave --outliers, --noise, --snr, --max-pairs and --alignment out"
+                f"'{model}' is an adapter: leave --outliers, --noise, --snr, --max-pairs, --variation and --alignment "
+                "out"
             )
         adapter.evaluate(model, painter, split, seed, out, data, judge, samples, draws, as_json=as_json)
         return
@@ -186,10 +207,13 @@ def evaluate(
     check_writable(out or Path("reports"))
     around = Surroundings(tuple(outliers or ()), tuple(noise or ()), tuple(snr or NOTHING_ELSE.snrs_db))
     space = None if alignment == "none" else alignment
+    turned = {"steps": steps, "guidance": guidance, "variation": variation}
+    asked = cast("Controls", {name: value for name, value in turned.items() if value is not None})
     if is_pairs(model):
-        if outliers or noise or snr or draws != 1 or max_pairs is not None:
+        if outliers or noise or snr or draws != 1 or max_pairs is not None or asked:
             raise SoundsightError(
-                f"'{model}' is pairs, without a model: leave --outliers, --noise, --snr, --draws and --max-pairs out"
+                f"'{model}' is pairs, without a model: leave --outliers, --noise, --snr, --draws, --max-pairs, "
+                "--steps, --guidance and --variation out"
             )
         side = 256 if size is None else size
         report = baselines(model, split=split, seed=seed, judge=judge, alignment=space, image_size=side, data=data)
@@ -206,6 +230,7 @@ def evaluate(
                 draws=draws,
                 max_pairs=max_pairs,
                 around=around,
+                controls=asked,
                 alignment=space,
                 data=data,
                 watch=watch,

@@ -13,6 +13,7 @@ from soundsight import noise, registry
 from soundsight._version import __version__
 from soundsight.alignment import Alignment
 from soundsight.config import DataConfig
+from soundsight.controls import Controls
 from soundsight.datasets.info import data_root
 from soundsight.datasets.pair_splits import usual_split
 from soundsight.datasets.selection import is_folder_of_pairs, pairs_of
@@ -50,6 +51,7 @@ def evaluate(
     draws: int = 1,
     max_pairs: int | None = None,
     around: Surroundings = NOTHING_ELSE,
+    controls: Controls | None = None,
     alignment: str | Path | None = _ALIGNMENT,
     data: Path | None = None,
     watch: Watch | None = None,
@@ -66,6 +68,7 @@ def evaluate(
         draws: Pictures of each test pair, each with its own noise; the paper's protocol has one.
         max_pairs: Most test pairs of a recording and a picture, taken evenly: for a quick look. None takes all.
         around: Other sounds and noise, for a model that says what it hears.
+        controls: ``guidance``, ``steps`` and ``variation`` of a generator of labels, where it has them.
         alignment: A space of sounds and pictures, by name or folder; None leaves that score out. The usual one knows
             digits, and pairs have the score if another is named.
         data: Folder of the data sets; None is ``data_root()``.
@@ -79,10 +82,14 @@ def evaluate(
         ModelError: A model folder is not finished, damaged, or does not fit the data.
         DatasetError: The data are absent, or not those that the model was trained on.
         MissingExtraError: There is no ``model.onnx``, and PyTorch is not installed.
+        SoundsightError: A number is out of range, or what is asked for does not go with the model.
     """
     began_s = time.perf_counter()
     check_numbers(seed, num_samples, draws, max_pairs)
     model, root = _read(resolve(name_or_folder)), data_root() if data is None else data
+    turned: Controls = controls or {}
+    if turned and (model.kind != "generator" or recipe_of(model).data.pairs is not None):
+        raise SoundsightError(f"'{model.name}' is measured as it is: leave {_named_controls(turned)} out")
     common: dict[str, Any] = {
         "model": model.name,
         "system": model.system,
@@ -90,7 +97,9 @@ def evaluate(
         "seed": seed,
         "weights": model.weights,
         "versions": _versions(model),
-        "command": _command(name_or_folder, split, seed, judge, num_samples, draws, max_pairs, around, alignment, data),
+        "command": _command(
+            name_or_folder, split, seed, judge, num_samples, draws, max_pairs, around, turned, alignment, data
+        ),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
     if model.kind != "generator" and (around.outliers or around.noise or max_pairs):
@@ -114,6 +123,7 @@ def evaluate(
         found = evaluate_pairs(model, load_pipeline(model), split, seed, root, num_samples, watch, named)
     else:
         pipe = load_pipeline(model)
+        pipe.check(turned)
         tested = trial.load_trial(model, pipe, split, seed, root, draws, max_pairs)
         shape = (model.image.channels, model.image.height, model.image.width)
         space = load_alignment(alignment, shape)
@@ -125,7 +135,7 @@ def evaluate(
         if space is not None and space.folder.labels != tested.labels:
             space = None  # it knows other things
         fit = None if space is None else trial.fit_of(space, tested)
-        outcome = trial.run(pipe, judge_of, tested, rows, fit, watch)
+        outcome = trial.run(pipe, judge_of, tested, rows, fit, watch, turned)
         found = {
             **_describe(model, tested, outcome, trial.baselines(judge_of, tested, near_R, fit), heard),
             "samples": trial.samples_of(tested, outcome, rows),
@@ -285,6 +295,10 @@ def _versions(model: ModelFolder) -> dict[str, str]:
     }
 
 
+def _named_controls(controls: Controls) -> str:
+    return " and ".join(f"--{name}" for name in controls)
+
+
 def _command(
     model: str | Path,
     split: str | None,
@@ -294,6 +308,7 @@ def _command(
     draws: int,
     max_pairs: int | None,
     around: Surroundings,
+    controls: Controls,
     alignment: str | Path | None,
     data: Path | None,
 ) -> str:
@@ -309,6 +324,7 @@ def _command(
         *(("--outliers", path, None) for path in around.outliers),
         *(("--noise", path, None) for path in around.noise),
         *(("--snr", f"{snr_db:g}", None) for snr_db in around.snrs_db if around.snrs_db != NOTHING_ELSE.snrs_db),
+        *((f"--{name}", value, None) for name, value in controls.items()),
         ("--alignment", "none" if alignment is None else alignment, _ALIGNMENT),
         ("--data", data, None),
     ):

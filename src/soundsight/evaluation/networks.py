@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import numpy as np
@@ -67,7 +68,11 @@ def load_pipeline(model: ModelFolder) -> AudioToImage:
 
 
 def draw_pictures(
-    pipe: AudioToImage, features_RFN: Float32, rows_P: NDArray[np.int64], noise_PD: Float32
+    pipe: AudioToImage,
+    features_RFN: Float32,
+    rows_P: NDArray[np.int64],
+    noise_PD: Float32,
+    inputs: Mapping[str, Float32] = MappingProxyType({}),
 ) -> Iterator[UInt8]:
     """Pictures of P pairs, in order, in batches: (B, C, H, W) uint8, the levels that a file would keep.
 
@@ -76,11 +81,12 @@ def draw_pictures(
         features_RFN: Features of the recordings.
         rows_P: Recording of each pair.
         noise_PD: Noise of each pair.
+        inputs: Of the network's controls.
     """
 
     def draw(start: int) -> UInt8:
         rows = rows_P[start : start + _BATCH]
-        images_BCHW = pipe.generator(features_RFN[rows], noise_PD[start : start + _BATCH])
+        images_BCHW = pipe.generator(features_RFN[rows], noise_PD[start : start + _BATCH], inputs)
         return (images_BCHW * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
     # ONNX Runtime lets go of the interpreter's lock; PyTorch brings its own threads.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from soundsight import noise
 from soundsight.alignment import Alignment
+from soundsight.controls import Controls, inputs_of
 from soundsight.datasets.selection import labels_of
 from soundsight.errors import DatasetError, ModelError
 from soundsight.evaluation.baselines import images_of_labels, mean_image, nearest
@@ -169,7 +170,13 @@ def fit_of(space: Alignment, trial: Trial) -> Fit:
 
 
 def run(
-    pipe: AudioToImage, judge: Judge, trial: Trial, keep: list[int], fit: Fit | None = None, watch: Watch | None = None
+    pipe: AudioToImage,
+    judge: Judge,
+    trial: Trial,
+    keep: list[int],
+    fit: Fit | None = None,
+    watch: Watch | None = None,
+    controls: Controls | None = None,
 ) -> Outcome:
     """Draw a picture of each pair with its own noise, and judge it as it would be saved, in 256 levels.
 
@@ -180,16 +187,19 @@ def run(
         keep: Pairs whose pictures are kept.
         fit: From ``fit_of``.
         watch: Called after each batch.
+        controls: ``guidance``, ``steps`` and ``variation``, as ``controls.check`` lets them through.
 
     Raises:
         ModelError: A network failed.
     """
+    controls = controls or {}
     noise_PD = noise.draw(trial.seed, len(trial), pipe.folder.latent_size)
+    noise_PD *= np.float32(controls.get("variation", 1))
     pixels, features = diversity.Metric(len(trial.labels)), feature_diversity.Metric(len(trial.labels))
     decisions, seen, done = [], [], 0
     fits: list[float] = []
     kept: dict[int, UInt8] = {}
-    for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD):
+    for images_BCHW in draw_pictures(pipe, trial.features_RFN, trial.rows_P, noise_PD, inputs_of(controls)):
         after = done + len(images_BCHW)
         decisions_B, features_BD = _decide(judge, images_BCHW)
         decisions.append(decisions_B)
