@@ -4,7 +4,11 @@ Finished runs are read, half-finished ones are resumed, so the command can be st
 
     python benchmarks/results.py aivae-fsdd --splits random
     python benchmarks/results.py digits --splits random
-    python benchmarks/results.py digits --splits speaker:jackson speaker:nicolas speaker:theo speaker:yweweler
+    python benchmarks/results.py digits --splits speaker:jackson speaker:nicolas speaker:theo speaker:yweweler \\
+        --set train.epochs=4 --set 'frozen.parts=["painter", "reader", "writer", "examiner"]' \\
+        --set frozen.model=runs/digits-random-s{seed}
+
+The last one trains listeners alone: what paints has never heard a sound, so that it is the same for all speakers.
 """
 
 from __future__ import annotations
@@ -27,7 +31,8 @@ from soundsight.training.trainer import train
 def finished(recipe: str, split: str, seed: int, runs: Path, settings: list[str]) -> Path:
     """The model folder of one run, trained and exported now if need be."""
     out = runs / f"{recipe}-{split.removeprefix('speaker:')}-s{seed}"
-    resolved = load_recipe(recipe, [*settings, f"data.split={split}", f"train.seed={seed}"])
+    own = [setting.replace("{seed}", str(seed)) for setting in settings]
+    resolved = load_recipe(recipe, [*own, f"data.split={split}", f"train.seed={seed}"])
     if not (out / "config.json").is_file():
         train(resolved, out, resume=True)
     if not (out / "model.onnx").is_file():
@@ -46,14 +51,14 @@ def measure(recipe: str, split: str, seed: int, runs: Path, settings: list[str])
         "seed": seed,
         "seconds": training["seconds"],
         **{name: score.value for name, score in scores.items()},
-        **{f"accuracy of {b.name}": b.value for b in scores["accuracy"].baselines},
+        **{f"{name} of {b.name}": b.value for name in scores for b in scores[name].baselines},
     }
 
 
 def summary(rows: list[dict[str, Any]], name: str) -> str:
-    """Mean and range over seeds of the mean over splits."""
-    seeds = sorted({row["seed"] for row in rows})
-    means = [100 * statistics.mean(row[name] for row in rows if row["seed"] == seed) for seed in seeds]
+    """Mean and range over seeds of the mean over splits; of accuracies in percent."""
+    seeds, factor = sorted({row["seed"] for row in rows}), 100 if "accuracy" in name else 1
+    means = [factor * statistics.mean(row[name] for row in rows if row["seed"] == seed) for seed in seeds]
     return f"{statistics.mean(means):.2f} ({min(means):.2f} to {max(means):.2f}, {len(seeds)} seeds)"
 
 
@@ -71,7 +76,9 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=["random"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="{seed} stands for the seed"
+    )
     parser.add_argument("--out", type=Path, help="write all rows as JSON")
     parser.add_argument(
         "--card", type=Path, metavar="FOLDER", help="note the accuracy on the card of this model folder"
@@ -82,8 +89,8 @@ def main() -> None:
         for split in options.splits:
             rows.append(measure(options.recipe, split, seed, options.runs, options.settings))
             print(json.dumps(rows[-1]), flush=True)
-    for name in [key for key in rows[0] if "accuracy" in key]:
-        print(f"{name:<36}{summary(rows, name)} %")
+    for name in [key for key in rows[0] if key not in ("split", "seed", "seconds")]:
+        print(f"{name:<44}{summary(rows, name)}{' %' if 'accuracy' in name else ''}")
     worst = min(rows, key=lambda row: row["accuracy"])
     print(f"worst run: {100 * worst['accuracy']:.2f} % ({worst['split']}, seed {worst['seed']})")
     if options.card:

@@ -166,6 +166,56 @@ def test_a_quick_look_takes_some_of_the_pairs_evenly(models, small: str) -> None
     assert values[0]["accuracy"] == pytest.approx(values[1]["accuracy"], abs=0.15)
 
 
+def test_controls_are_those_of_generate_and_stand_in_the_command(evaluate, models, small: str) -> None:
+    generator, judge = models
+
+    def scores(*more: str) -> dict[str, float]:
+        code, out, err = evaluate(generator, "--judge", judge, "--data", small, "--json", *more)
+        assert (code, err) == (0, "")
+        report = json.loads(out)
+        assert " ".join(more) in report["command"]
+        return {name: score["value"] for name, score in report["scores"].items()}
+
+    usual, still = scores(), scores("--variation", "0.0")
+    assert scores("--variation", "1.0") == usual
+    # Without noise one recording is one picture: the sounds alone differ.
+    assert still["diversity"] < 0.9 * usual["diversity"]
+
+
+def test_few_steps_and_many_are_measured_of_the_default_model(data_root: Path, small: str) -> None:
+    found = {}
+    for steps in (4, 12):
+        report = evaluator.evaluate("digits", max_pairs=200, controls={"steps": steps}, data=Path(small))
+        assert f"--steps {steps}" in report.command
+        found[steps] = {score.name: score.value for score in report.scores}
+    usual = evaluator.evaluate("digits", max_pairs=200, data=Path(small))
+    assert {score.name: score.value for score in usual.scores} == found[4]
+    assert found[12]["frechet"] != found[4]["frechet"]
+    assert found[12]["accuracy"] == pytest.approx(found[4]["accuracy"], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--steps", "0"), "steps"),
+        (("--guidance", "nan"), "guidance"),
+        (("--variation", "2.5"), "variation"),
+        (("--steps", "4"), "has no steps"),
+    ],
+)
+def test_controls_that_do_not_go_are_refused(evaluate, models, small: str, arguments, said: str) -> None:
+    code, out, err = evaluate(models[0], "--judge", models[1], "--data", small, *arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_judge_has_no_controls(evaluate, small: str) -> None:
+    code, _, err = evaluate("lenet5", "--data", small, "--variation", "1", "--steps", "3")
+    assert code == 2
+    assert "leave --steps and --variation out" in err
+
+
 def test_the_report_is_written_and_shown(evaluate, models, small: str, tmp_path: Path) -> None:
     generator, judge = models
     code, out, err = evaluate(generator, "--judge", judge, "--data", small, "--samples", "3")

@@ -72,7 +72,7 @@ def test_one_picture(client: TestClient, pipe: AudioToImage, seed: int) -> None:
     answer = client.post("/v1/images", params={"seed": seed}, content=SEVEN, headers=WAV)
     assert answer.headers["content-type"] == "image/png"
     assert (answer.headers["x-seed"], answer.headers["x-model"]) == (str(seed), "digits")
-    assert "x-heard" not in answer.headers  # this model does not say
+    assert answer.headers["x-heard"] == "7"
     _near(pixels(answer.content), pipe(SEVEN, 1, seed).array[0])
     with Image.open(io.BytesIO(answer.content)) as image:
         origin = {name: image.text[name] for name in ("model", "seed", "index")}
@@ -128,7 +128,9 @@ def _check_sound(sound: dict[str, Any], part: int, num_parts: int, pipe: AudioTo
     # Low frequencies at the bottom: the rows of a picture count downwards, bins upwards.
     expected = pipe.extract([clip])[0]
     assert np.abs(features[::-1] / 255 - expected).max() < 1 / 255
-    assert sound["heard"] is None
+    recognised = pipe.recognise(expected)
+    assert recognised is not None
+    assert sound["heard"] == recognised.to_json()
 
 
 def test_lines(client: TestClient, pipe: AudioToImage) -> None:
@@ -304,13 +306,19 @@ def test_several_models_each_by_its_name(tmp_path: Any, pipe: AudioToImage) -> N
     """One that says what it hears, with a name that no header can carry; its answers have it escaped."""
     name = "数字 \n ü"
     folder = write_generator(tmp_path / "toy", generator_bytes(quiet=-1.0), name=name)
+    mute = write_generator(tmp_path / "mute", generator_bytes(), name="mute")
     toy = AudioToImage.from_pretrained(folder)
-    with serving(models=(str(folder), "digits")) as client:
+    with serving(models=(str(folder), "digits", str(mute))) as client:
         told = client.get("/v1/models").json()["models"]
         assert [(each["name"], each["default"], each["says"]) for each in told] == [
             (name, True, True),
-            ("digits", False, False),
+            ("digits", False, True),
+            ("mute", False, False),
         ]
+        answer = client.post("/v1/images", params={"model": "mute"}, content=SEVEN)
+        assert (answer.status_code, "x-heard" in answer.headers) == (200, False)
+        [sound] = json.loads(_ask(client, format="json", model="mute"))["sounds"]
+        assert sound["heard"] is None
         for model in (None, name):
             answer = client.post("/v1/images", params={} if model is None else {"model": model}, content=SEVEN)
             assert answer.status_code == 200, answer.text

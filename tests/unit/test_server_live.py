@@ -94,10 +94,12 @@ def test_a_picture_for_each_word(client: TestClient, piece_s: float) -> None:
     floats = [np.frombuffer(piece, "<i2").astype(np.float32) / 32768 for piece in pieces]
     words = [speech for piece in floats for speech in listener.hear(piece) if speech.has_ended]
     for image, word in zip(finals, words, strict=True):
-        assert image["heard"] is None
         clip = audio.from_array(word.samples, rate_hz, target_rate_hz=pipe.sample_rate_hz)
         expected = pipe(clip, 1, 2**64 - 1, 56, variation=0.5).array[0, ..., 0]
         assert np.abs(decoded(image).astype(int) - expected).max() <= 1
+        heard = pipe.recognise(pipe.extract([pipe.hear(clip)[0]])[0])
+        assert heard is not None
+        assert image["heard"] == heard.to_json()
 
 
 def test_levels_and_growing_pictures(client: TestClient) -> None:
@@ -180,8 +182,8 @@ def test_a_second_at_any_rate(client: TestClient, rate_hz: int) -> None:
         (START | {"nope": 1}, "nope"),
         (START | {"model": "nope"}, "model"),
         (START | {"model": "../../etc"}, "model"),
-        (START | {"guidance": 2}, "guidance"),
-        (START | {"steps": 5}, "steps"),
+        (START | {"guidance": 21}, "guidance"),
+        (START | {"steps": 0}, "steps"),
         ('{"type":"start","sample_rate_hz":8000,"token":"\\ud800"}', ""),
         ("[" * 100_000, ""),
     ],
@@ -190,6 +192,16 @@ def test_a_start_that_does_not_fit(client: TestClient, start: Any, word: str) ->
     told, code = _session(client, start)
     _check_refused(told, 422, word)
     assert (len(told), code) == (1, 1008)
+
+
+@pytest.mark.parametrize("asked", [{"guidance": 2}, {"steps": 5}])
+def test_a_model_that_draws_at_once_takes_no_steps(tmp_path: Any, asked: dict[str, Any]) -> None:
+    folder = write_generator(tmp_path / "toy", generator_bytes())
+    with serving(models=("digits", str(folder))) as client:
+        told, code = _session(client, START | {"model": "toy"} | asked)
+        _check_refused(told, 422, next(iter(asked)))
+        assert (len(told), code) == (1, 1008)
+        assert _session(client, START | asked, STOP)[1] == 1000
 
 
 @pytest.mark.parametrize("message", ["", "stop", '{"type":"start"}', "[]", '{"type":"stop","more":1}', START])

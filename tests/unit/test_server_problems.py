@@ -15,6 +15,7 @@ import soundfile
 
 pytest.importorskip("fastapi")
 
+from onnx_models import generator_bytes, write_generator
 from served import LINES, PHONE, PROBLEM, SEVEN, TestClient, call, check_problem, check_told, lines, serving
 from sounds import encoded
 from soundsight.server import uploads
@@ -207,9 +208,11 @@ def test_422_every_wrong_option_is_told(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/images", "/v1/morphs"])
 @pytest.mark.parametrize("control", ["guidance=3", "steps=10"])
-def test_422_controls_that_the_model_does_not_have(client: TestClient, path: str, control: str) -> None:
+def test_422_controls_that_the_model_does_not_have(tmp_path: Any, path: str, control: str) -> None:
     files = {"file": SEVEN} if path == "/v1/images" else {"first": SEVEN, "second": SEVEN}
-    check_problem(client.post(f"{path}?{control}", files=files), 422, control.partition("=")[0])
+    with serving(models=(str(write_generator(tmp_path / "toy", generator_bytes())), "digits")) as client:
+        check_problem(client.post(f"{path}?{control}", files=files), 422, control.partition("=")[0])
+        assert client.post(f"{path}?{control}&model=digits", files=files).status_code == 200
 
 
 def test_422_more_pixels_than_there_is_memory_for(client: TestClient) -> None:

@@ -41,7 +41,7 @@ def export(
     """Convert a trained model to ONNX and check it.
 
     Both are run on the same real inputs, one by one and in batches;
-    nothing is saved where a picture differs by more than 0.0001, or with --half by more than 0.02.
+    nothing is saved where a picture differs by more than 0.0001, or with --half by more than 0.01.
     """
     from soundsight.errors import require
 

@@ -26,7 +26,10 @@ _BATCH_SIZES = (1, 3, 64)
 
 def onnx_runner(contents: bytes) -> Run:
     """Run an ONNX file on the CPU."""
-    session = import_onnxruntime().InferenceSession(contents, providers=["CPUExecutionProvider"])
+    onnxruntime = import_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised, too
+    session = onnxruntime.InferenceSession(contents, sess_options=options, providers=["CPUExecutionProvider"])
 
     def run(inputs: Inputs) -> list[Float32]:
         outputs: list[Float32] = session.run(None, dict(inputs))

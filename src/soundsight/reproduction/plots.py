@@ -44,7 +44,7 @@ def plane(rows: Sequence[Row], metric: str, title: str) -> bytes:
             xerr=[[x.mean - x.low], [x.high - x.mean]],
             yerr=[[100 * (y.mean - y.low)], [100 * (y.high - y.mean)]],
             color=_COLOURS[i % len(_COLOURS)],
-            marker=_MARKS[i % len(_MARKS)],
+            marker=_MARKS[(i + i // len(_COLOURS)) % len(_MARKS)],
             linestyle="none",
             capsize=2,
             label=row.title,
