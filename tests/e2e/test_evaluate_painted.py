@@ -102,7 +102,7 @@ def test_a_report(run: Run, places: dict[str, str], tmp_path: Path) -> None:
         (["--backbone", "BACKBONE", "--judge", "JUDGE", "--guidance", "nan"], "guidance is nan"),
         (["--backbone", "BACKBONE", "--judge", "JUDGE", "--samples", "1000"], "the number of samples is 0 to 100"),
         (["--backbone", "BACKBONE", "--judge", "JUDGE", "--seed", "-1"], "a seed is a whole number"),
-        (["--noise", "x"], "leave --outliers, --noise, --snr, --max-pairs and --alignment out"),
+        (["--noise", "x"], "leave --outliers, --noise, --snr, --max-pairs, --variation and --alignment out"),
     ],
 )
 def test_a_mistake_is_one_line(

@@ -236,7 +236,7 @@ def test_pictures_and_graphics_have_words(here: Site) -> None:
         visit.settle(seed=4)
         visit.example("two")
         assert visit.on(PICTURES).evaluate_all("all => all.map((one) => one.alt)") == [
-            f"Picture {i + 1} of two, seed 4" for i in range(4)
+            f"Picture {i + 1} of two, seed 4, heard as 2" for i in range(4)
         ]
         expect(visit.on("#waveform")).to_have_attribute("aria-label", re.compile(r"Waveform of two: \d\.\d\d seconds"))
         expect(visit.on("#features")).to_have_attribute("aria-label", re.compile("spectrogram.*brightest in the"))

@@ -402,7 +402,7 @@ def test_pairs_are_compared_at_the_size_that_is_asked_for(folder, model, tmp_pat
         ([str(model), "--size", "16"], "leave --size out"),
         (
             [str(folder), "--draws", "2"],
-            "without a model: leave --outliers, --noise, --snr, --draws and --max-pairs out",
+            "without a model: leave --outliers, --noise, --snr, --draws, --max-pairs, --steps, --guidance and --var",
         ),
         ([str(folder), "--outliers", "x"], "without a model"),
     ):
