@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from soundsight.config import load_recipe
-from soundsight.errors import SoundsightError
+from soundsight.errors import RecipeError, SoundsightError
 from soundsight.evaluation.evaluator import evaluate
 from soundsight.export.exporter import export
 from soundsight.folder import read_folder, write_folder
@@ -35,6 +35,8 @@ def finished(recipe: str, split: str, seed: int, runs: Path, settings: list[str]
     resolved = load_recipe(recipe, [*own, f"data.split={split}", f"train.seed={seed}"])
     if not (out / "config.json").is_file():
         train(resolved, out, resume=True)
+    elif read_folder(out).training.get("recipe") != resolved.model_dump(mode="json"):
+        raise RecipeError(f"{out} is of another recipe, or has other settings; move it away, or name other --runs")
     if not (out / "model.onnx").is_file():
         export(out)
     return out

@@ -23,8 +23,8 @@ def shares_of(weights: Sequence[float], num: int) -> Float64:
     """
     try:
         shares = np.asarray(weights, np.float64)
-    except (TypeError, ValueError):
-        shares = np.full(1, np.nan)
+    except (TypeError, ValueError, OverflowError):
+        raise SoundsightError(f"weights are numbers, one for each sound; got {weights!r:.60}") from None
     if num < 2 or shares.shape != (num,):
         raise SoundsightError(f"a mixture needs two sounds or more, and a weight for each; got {num} and {shares.size}")
     if not np.isfinite(shares).all() or shares.min() < 0 or shares.max() <= 0:

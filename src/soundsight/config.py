@@ -70,6 +70,8 @@ class Augment(Strict):
     """Spectral tilt, up to this many decibels between the lowest and highest band, either way."""
     noise_snr_db: tuple[float, float] | None = None
     """Range of signal-to-noise ratios of added noise; half of the copies stay clean."""
+    events: float = Field(default=0.0, ge=0, le=1)
+    """Share of the noises that do not stand still: calls, knocks, tones, sirens, noise that pulses."""
     margin_s: NonNegativeFloat = Field(default=0.0, lt=5)
     """Longest pause before and after a copy with noise: the noise fills it, and trimming cannot take it all away."""
     time_mask: NonNegativeFloat = Field(default=0.0, lt=1)
@@ -115,7 +117,8 @@ class DataConfig(Strict):
     """Synthetic speakers that are not trained on: how sure a model says it is of what it hears is set by them. For
     systems that say what they hear."""
     outliers: NonNegativeInt = 0
-    """Sounds that are no digit, for systems that learn to say so: half of them other words, half no speech."""
+    """Sounds that are no digit, for systems that learn to say so: half of them other words, the rest no speech and
+    moments of digits that are too short for a word."""
 
 
 class ModelConfig(BaseModel):

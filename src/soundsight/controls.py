@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -27,6 +26,7 @@ __all__ = [
     "check_numbers",
     "check_whole",
     "inputs_of",
+    "told",
 ]
 
 MAX_NUM_IMAGES = 1000
@@ -103,8 +103,8 @@ def _check_value(name: str, value: object) -> None:
     if name == "steps":
         check_whole("steps", value, 1, MAX_STEPS)
     elif name == "style":
-        if not isinstance(value, str | Path):
-            raise SoundsightError(f"style is {value!r}; expected the file of a picture")
+        if not isinstance(value, str | Path) or not str(value):
+            raise SoundsightError(f"style is {value!r:.60}; expected the file of a picture")
     elif name in ("prompt", "negative"):
         if not isinstance(value, str) or len(value) > _MAX_TEXT:
             raise SoundsightError(f"{name} is {value!r:.60}; expected a text of at most {_MAX_TEXT:,} characters")
@@ -126,7 +126,7 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
         SoundsightError: The value is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= int(value) <= high:
-        raise SoundsightError(f"{name} is {value!r}; expected a whole number from {low} to {high}")
+        raise SoundsightError(f"{name} is {value!r:.60}; expected a whole number from {low} to {high}")
 
 
 def check_numbers(num_images: int, seed: int, size: int | None, shape: ImageShape) -> None:
@@ -146,8 +146,15 @@ def check_numbers(num_images: int, seed: int, size: int | None, shape: ImageShap
 
 def _check_number(name: str, value: object, highest: float) -> None:
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or math.isnan(float(value)) or not 0 <= float(value) <= highest:  # type: ignore[arg-type]
-        raise SoundsightError(f"{name} is {value!r}; expected a number from 0 to {highest:g}")
+    if not is_number or not 0 <= value <= highest:  # type: ignore[operator] # NaN is in no range
+        raise SoundsightError(f"{name} is {value!r:.60}; expected a number from 0 to {highest:g}")
+
+
+def told(asked: Mapping[str, Any]) -> dict[str, str | float]:
+    """What was turned, as it is kept with a picture: numbers and texts, of a style the name of its file."""
+    plain = {name: value for name, value in asked.items() if isinstance(value, str | int | float | np.number)}
+    plain |= {"style": Path(asked["style"]).name} if "style" in asked else {}
+    return {name: value.item() if isinstance(value, np.number) else value for name, value in plain.items()}
 
 
 def inputs_of(asked: Controls) -> dict[str, NDArray[np.float32]]:

@@ -22,7 +22,7 @@ UInt8 = NDArray[np.uint8]
 _FASTEST = 50.0
 
 
-def encode_gif(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, str | int]) -> bytes:
+def encode_gif(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, str | float]) -> bytes:
     """An animated GIF that repeats for ever.
 
     GIF counts in hundredths of a second, so that frames last longer and shorter by turns where that keeps the pace.
@@ -61,7 +61,7 @@ def _few_levels(frame_HWC: UInt8) -> Image.Image:
     return to_pil(frame_HWC).convert("P", palette=Image.Palette.ADAPTIVE)
 
 
-def encode_mp4(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, str | int]) -> bytes:
+def encode_mp4(frames_THWC: UInt8, frames_per_s: float, metadata: Mapping[str, str | float]) -> bytes:
     """A silent MP4 with H.264, in colours that every player knows.
 
     Args:

@@ -25,6 +25,8 @@ _READABLE = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _MAX_PIXELS = 50_000_000
 # Larger pictures are read at this size, which is plenty for any model here.
 _READ_SIDE = 1024
+# Modes whose values can be averaged as they are.
+_PLAIN = ("L", "RGB", "RGBA")
 _ORIENTATION = 0x0112
 # How a camera that was turned has to be turned back, by EXIF's number.
 _UPRIGHT = {
@@ -145,6 +147,8 @@ def _reduced(image: Image.Image) -> Image.Image:
         grey = Image.fromarray((np.asarray(image, np.uint16) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ImageError("32-bit levels, whose range is unknown; save it with 8 or 16 bits")
+    if grey.mode in _PLAIN and "transparency" not in grey.info:
+        grey.thumbnail((_READ_SIDE, _READ_SIDE))  # four values for each pixel of a large picture are a lot
     shown = grey.convert("RGBA")
     shown.thumbnail((_READ_SIDE, _READ_SIDE))
     orientation = image.getexif().get(_ORIENTATION)

@@ -109,7 +109,7 @@ def to_uint8(image_CHW: Float32) -> UInt8:
     return np.ascontiguousarray(np.moveaxis(image_CHW * np.float32(255) + np.float32(0.5), 0, 2).astype(np.uint8))
 
 
-def to_pil(image_HWC: UInt8, metadata: Mapping[str, str | int] | None = None) -> Image.Image:
+def to_pil(image_HWC: UInt8, metadata: Mapping[str, str | float] | None = None) -> Image.Image:
     """(H, W, 1 or 3) uint8 as a PIL picture of mode L or RGB, with ``metadata`` in its ``info``."""
     image = Image.fromarray(image_HWC[..., 0] if image_HWC.shape[2] == 1 else image_HWC)
     image.info.update(metadata or {})
@@ -179,7 +179,7 @@ class _Buffer(io.BytesIO):
         self.name = f"picture.{suffix}"
 
 
-def encode(image_HWC: UInt8, suffix: Format, metadata: Mapping[str, str | int]) -> bytes:
+def encode(image_HWC: UInt8, suffix: Format, metadata: Mapping[str, str | float]) -> bytes:
     """A picture as the contents of a file.
 
     Args:
@@ -208,7 +208,7 @@ def encode(image_HWC: UInt8, suffix: Format, metadata: Mapping[str, str | int]) 
     return buffer.getvalue()
 
 
-def _text_chunks(metadata: Mapping[str, str | int]) -> Any:
+def _text_chunks(metadata: Mapping[str, str | float]) -> Any:
     from PIL.PngImagePlugin import PngInfo
 
     chunks = PngInfo()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -67,6 +67,8 @@ class Pictures(Sequence["Image.Image"]):
     heard: Heard | None = None
     stem: str = ""
     """What files are named after, where that is not the sound's own name."""
+    turned: Mapping[str, str | float] = field(default_factory=dict)
+    """The controls that were given, as far as they are numbers and texts."""
     withheld: tuple[int, ...] = ()
     """Which of them a text-to-image model's safety checker has made black."""
 
@@ -83,13 +85,14 @@ class Pictures(Sequence["Image.Image"]):
         """All as PIL images, with ``metadata`` in their ``info``."""
         return list(self)
 
-    def metadata(self, index: int) -> dict[str, str | int]:
-        """Where a picture comes from; it is kept in the files, too."""
-        origin: dict[str, str | int] = {"sound": self.sound, "model": self.model, "seed": self.seed, "index": index}
+    def metadata(self, index: int) -> dict[str, str | float]:
+        """Where a picture comes from and how it was made; it is kept in the files, too."""
+        origin: dict[str, str | float] = {"sound": self.sound, "model": self.model, "seed": self.seed, "index": index}
         if self.part:
             origin["part"] = self.part
+        origin |= self.turned
         if self.heard is not None:
-            origin |= {name: str(value) for name, value in self.heard.to_json().items()}
+            origin |= self.heard.to_json()
         return {**origin, "soundsight": __version__}
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from soundsight.audio import Clip, condition
 from soundsight.config import Augment
-from soundsight.datasets import augment
+from soundsight.datasets import augment, non_speech
 
 RATE_HZ = 8000
 ALL = Augment(
@@ -93,7 +93,7 @@ def test_tilt_of_nothing_changes_nothing():
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_coloured_noise_has_its_slope_and_level(exponent):
-    noise_T = augment.coloured_noise(1 << 17, exponent, generator(1))
+    noise_T = non_speech.coloured_noise(1 << 17, exponent, generator(1))
     assert rms(noise_T) == pytest.approx(1, rel=1e-5)
     power = np.abs(np.fft.rfft(noise_T.astype(float))) ** 2
     edges = 2 ** np.arange(5, 16)
@@ -227,7 +227,7 @@ def test_the_shortest_clips_stay_finite(num_samples):
             augment.tilt(samples_T[:size], 10.0),
             augment.reverberate(samples_T[:size], RATE_HZ, 1e-5, generator()),
             augment.change_tempo(samples_T[:size], RATE_HZ, 0.7),
-            augment.coloured_noise(size, 2.0, generator()),
+            non_speech.coloured_noise(size, 2.0, generator()),
         ):
             assert np.isfinite(result).all()
 

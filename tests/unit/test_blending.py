@@ -216,7 +216,7 @@ def test_a_morph_tells_programs_what_it_made(recordings, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     with Image.open(out) as film:
         assert (told["width"], told["height"]) == film.size
-    assert (told["file"], told["frames"], told["seed"], told["model"]) == (str(out), 4, 3, "toy")
+    assert (told["path"], told["frames"], told["seed"], told["model"]) == (str(out), 4, 3, "toy")
 
 
 @pytest.mark.parametrize(
@@ -255,12 +255,12 @@ def test_mix_on_the_command_line(recordings, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     told = json.loads(lines[-1])
     assert told["sounds"] == [str(path) for path in recordings]
-    assert (told["weights"], told["index"]) == ([1.0, 1.0], 1)
+    assert (told["weights"], told["index"]) == ([0.5, 0.5], 1), "as they count"
     assert call(*weighed, "-o", str(tmp_path / "sheet.png"), "--grid", "--num-images", "3") == 0
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.info["sound"] == "0.7 3_theo_1.wav + 0.3 8_theo_1.wav"
     assert call("-", weighed[0], "-o", str(tmp_path / "no.png")) == 2
-    assert "a mixture is of files" in capsys.readouterr().err
+    assert "both are of files" in capsys.readouterr().err
     for wrong in (["a.wav:-1", "b.wav:1"], [f"{recordings[0]}:0", f"{recordings[1]}:0"], [weighed[0]]):
         assert call(*wrong, "-o", str(tmp_path / "no.png")) == 2
     assert "weight" in capsys.readouterr().err

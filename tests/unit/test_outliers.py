@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from soundsight.audio import Clip, condition
-from soundsight.datasets import outliers, voices
+from soundsight.datasets import non_speech, outliers, voices
 from soundsight.features import logmel
 
 RATE_HZ = 8000
@@ -43,7 +43,7 @@ def test_a_seed_decides_all(rate_hz):
 
 def test_kinds_differ_from_each_other_more_than_within():
     """By the rhythm and the shape of the spectrum that a front end sees."""
-    num_kinds = len(outliers._KINDS)
+    num_kinds = len(non_speech.KINDS)
     made = outliers.sounds(40 * num_kinds, rng(3), sample_rate_hz=RATE_HZ)
     features = logmel.extract(made, logmel.Config())
     seen = np.stack(

@@ -19,7 +19,7 @@ from soundsight.files import replace_file
 from soundsight.picture import Format
 from soundsight.pipeline import AudioToImage, Heard, Pictures
 
-__all__ = ["Outcome", "Settings", "Written", "run"]
+__all__ = ["Doubt", "Outcome", "Settings", "Written", "run"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -76,17 +76,33 @@ class Written:
     heard: Heard | None
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What is to be known of a part of a sound: it is none of the model's labels, or its pictures are black.
+
+    Attributes:
+        line: In words.
+        part: Which part of the sound; 0 for a whole one.
+        heard: What the model took it for; None where it does not say.
+        refused: Whether there are no pictures of it for that.
+    """
+
+    line: str
+    part: int
+    heard: Heard | None
+    refused: bool = False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What became of a source."""
+    """What became of a source: without ``error`` and files or pictures, all of it was refused."""
 
     source: Source
     files: tuple[Written, ...] = ()
     pictures: tuple[Pictures, ...] = ()
     milliseconds: float = 0.0
     error: str = ""
-    strange: tuple[str, ...] = ()
-    """What sounds like none of the model's labels, one line for each part of the sound."""
+    doubts: tuple[Doubt, ...] = ()
 
 
 def run(
@@ -143,7 +159,7 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
     if source.error:
         return Outcome(source, error=source.error)
     start = time.perf_counter()
-    strange: list[str] = []
+    doubts: list[Doubt] = []
     files: tuple[Written, ...] = ()
     kept: tuple[Pictures, ...] = ()
     try:
@@ -156,7 +172,7 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
             name=source.name,
             **settings.controls,
         )
-        wanted = _doubt(parts, pipe, source, settings.strict, strange)
+        wanted = _doubt(parts, pipe, source, settings.strict, doubts)
         if settings.keep:
             kept = tuple(wanted)
         else:
@@ -172,25 +188,24 @@ def _work(pipe: AudioToImage, source: Source, name: PurePath, settings: Settings
             return Outcome(source, error=f"{source.given}: its picture cannot be written ({error.strerror})")
         raise OutputError(f"{where}: cannot be written ({error.strerror})") from error
     milliseconds = (time.perf_counter() - start) * 1000
-    if strange and not files and not kept:
-        return Outcome(source, error="; ".join(strange), milliseconds=milliseconds)
-    return Outcome(source, files, kept, milliseconds, strange=tuple(strange))
+    return Outcome(source, files, kept, milliseconds, doubts=tuple(doubts))
 
 
 def _doubt(
-    parts: Iterable[Pictures], pipe: AudioToImage, source: Source, strict: bool, strange: list[str]
+    parts: Iterable[Pictures], pipe: AudioToImage, source: Source, strict: bool, doubts: list[Doubt]
 ) -> Iterator[Pictures]:
-    """The same parts; of those that are none of the model's labels a line in ``strange``, and none with ``strict``."""
+    """The same parts, and what there is to doubt; with ``strict`` none of those that are none of the model's labels."""
     known = pipe.folder.known
     for pictures in parts:
         heard = pictures.heard
         if heard is not None and not heard.is_known:
             part = f", part {pictures.part}" if pictures.part else ""
-            strange.append(f"{source.given}{part}: this does not sound like {known} (score {heard.outlier:.2f})")
+            line = f"{source.given}{part}: this does not sound like {known} (score {heard.outlier:.2f})"
+            doubts.append(Doubt(line, pictures.part, heard, strict))
             if strict:
                 continue
         if pictures.blackened:
-            strange.append(f"{source.given}: {pictures.blackened}")
+            doubts.append(Doubt(f"{source.given}: {pictures.blackened}", pictures.part, heard))
         yield pictures
 
 

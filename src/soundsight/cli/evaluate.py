@@ -56,7 +56,12 @@ def evaluate(
     ] = 0,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Folder for the report; by default reports/NAME-SPLIT."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for the report; by default reports/NAME-SPLIT, and what was turned.",
+        ),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="DIR", help="Folder of the data sets; by default SOUNDSIGHT_DATA.")
@@ -235,9 +240,9 @@ def evaluate(
                 data=data,
                 watch=watch,
             )
-    folder = out or Path(
-        "reports", "-".join([report.model, *([report.split.replace(":", "-")] if report.split else [])])
-    )
+    parts = [report.model, *([report.split.replace(":", "-")] if report.split else [])]
+    parts += [f"{name}-{value:g}" for name, value in turned.items() if value is not None]
+    folder = out or Path("reports", "-".join(parts))
     written = files.write(report, folder)
     if as_json:
         typer.echo(json.dumps(report.to_json(), ensure_ascii=False, allow_nan=False))

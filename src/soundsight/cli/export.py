@@ -60,6 +60,6 @@ def export(
         typer.echo(json.dumps(report.to_json()))
         return
     typer.echo(f"saved       {report.path}  ({report.num_bytes / 1e6:.2f} MB, {report.num_parameters:,} parameters)")
-    typer.echo(f"difference  {report.max_difference:.1e} at most on {report.num_inputs} {report.inputs}")
+    typer.echo(f"difference  {report.max_difference:.1e} at most on {report.num_inputs} inputs: {report.inputs}")
     typer.echo(f"            (allowed {report.allowed:g})")
     typer.echo(f"speed       {report.onnx_ms:.2f} ms per picture; PyTorch {report.torch_ms:.2f} ms")

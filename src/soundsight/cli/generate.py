@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,8 @@ from soundsight.errors import OutputError, SoundsightError
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 _SUFFIXES = {".png": "png", ".webp": "webp", ".jpg": "jpg", ".jpeg": "jpg", ".npy": "npy"}
-# Pictures elsewhere; a folder of such a name is nobody's wish.
-_FOREIGN = {".avif", ".bmp", ".gif", ".heic", ".mp4", ".npz", ".pdf", ".svg", ".tif", ".tiff"}
+# What looks like a kind of file, not like the end of a folder's name.
+_KIND = re.compile(r"\.[A-Za-z]{3,4}|\.mp4")
 
 
 @app.command(
@@ -63,7 +64,12 @@ def generate(
         typer.Option(metavar="X", help="How much the handwriting varies, 0 to 2.", show_default="1"),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="Write as in this picture of a digit.", show_default="drawn")
+        str | None,
+        typer.Option(
+            metavar="IMAGE",
+            help="Write as in this picture of a digit; the first picture exactly, others nearly.",
+            show_default="drawn",
+        ),
     ] = None,
     backbone: Annotated[
         str | None,
@@ -109,7 +115,11 @@ def generate(
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="One sheet for all, a row for each sound.")] = False,
     mix: Annotated[
-        bool, typer.Option("--mix", help="One picture of all sounds, which are files here: FILE or FILE:WEIGHT.")
+        bool,
+        typer.Option(
+            "--mix",
+            help="One picture of all sounds, which are files here: FILE or FILE:WEIGHT; weights count in proportion.",
+        ),
     ] = False,
     split: Annotated[bool, typer.Option(help="Cut long recordings at silences, one picture for each part.")] = True,
     strict: Annotated[
@@ -167,8 +177,8 @@ def generate(
     )
     if mix:
         with steps_shown(pipe):
-            pictures = mixture.make(pipe, sounds, weights, settings)
-        mixture.save(pictures, sounds, weights, settings, grid, as_json)
+            pictures, heard = mixture.make(pipe, sounds, weights, settings)
+        mixture.save(pictures, sounds, weights, heard, settings, grid, as_json)
         return
     reporter = Reporter(pipe, settings, as_json)
     with quiet_libraries(), steps_shown(pipe), closing(run(pipe, sources, plan(sources), settings)) as outcomes:
@@ -183,8 +193,10 @@ def _target(out: Path, is_folder: bool, wanted: str | None) -> tuple[bool, Any]:
     if str(out) == "-":
         raise OutputError("-: pictures go to files, not to standard output; name a folder, or a file such as seven.png")
     told = _SUFFIXES.get(out.suffix.lower())
-    if out.suffix.lower() in _FOREIGN and not is_folder and not out.is_dir():
-        raise OutputError(f"{out}: {out.suffix} is not written here; choose png, webp, jpg or npy, or name a folder")
+    if told is None and _KIND.fullmatch(out.suffix) and not is_folder and not out.is_dir():
+        raise OutputError(
+            f"{out}: {out.suffix} is not written here; choose png, webp, jpg or npy, or end the name of a folder in /"
+        )
     if told is None or is_folder or out.is_dir():
         if out.exists() and not out.is_dir():
             raise OutputError(f"{out}: a file; expected a folder, or the name of a picture such as seven.png")

@@ -13,9 +13,9 @@ from soundsight.errors import OutputError, SoundsightError
 
 if TYPE_CHECKING:
     from soundsight.batch import Settings
-    from soundsight.pipeline import AudioToImage, Pictures
+    from soundsight.pipeline import AudioToImage, Heard, Pictures
 
-__all__ = ["examine", "make", "parse", "save"]
+__all__ = ["examine", "heard_json", "make", "parse", "save"]
 
 
 def parse(sounds: list[str]) -> tuple[list[str], list[float]]:
@@ -37,26 +37,32 @@ def make(
     sounds: list[str],
     weights: list[float],
     settings: Settings,
-) -> Pictures:
-    """The pictures of a mixture; a warning for each sound that the model does not know, or an error with ``strict``.
+) -> tuple[Pictures, list[Heard | None]]:
+    """The pictures of a mixture, and what each sound was taken for.
+
+    Of each sound that the model does not know there is a warning, or an error with ``strict``.
 
     Raises:
         SoundsightError: A sound or a weight cannot be used.
     """
-    if "-" in sounds:
-        raise SoundsightError("'-' cannot be mixed: a mixture is of files")
     with quiet_libraries():
-        examine(pipe, sounds, split=settings.split, strict=settings.strict)
-        return pipe.mix(sounds, weights, settings.num_images, settings.seed, settings.size, **settings.controls)
+        heard = examine(pipe, sounds, split=settings.split, strict=settings.strict)
+        made = pipe.mix(sounds, weights, settings.num_images, settings.seed, settings.size, **settings.controls)
+        return made, heard
 
 
-def examine(pipe: AudioToImage, sounds: list[str], *, split: bool = True, strict: bool = False) -> None:
-    """Refuse recordings of several utterances; warn of what the model does not know, or refuse it with ``strict``.
+def examine(pipe: AudioToImage, sounds: list[str], *, split: bool = True, strict: bool = False) -> list[Heard | None]:
+    """What the model takes each sound for; it warns of what it does not know, or refuses it with ``strict``.
+
+    Recordings of several utterances are refused.
 
     Raises:
         SoundsightError: A sound cannot be used.
     """
+    every = []
     for sound in sounds:
+        if sound == "-":
+            raise SoundsightError("'-' cannot be mixed or morphed: both are of files")
         if split and (num := len(pipe.hear(sound, split=True))) > 1:
             raise SoundsightError(f"{sound}: {num} utterances in it, and one is wanted; cut it first")
         heard = pipe.listen(sound)
@@ -65,16 +71,31 @@ def examine(pipe: AudioToImage, sounds: list[str], *, split: bool = True, strict
             if strict:
                 raise SoundsightError(line)
             say(f"soundsight: warning: {line}")
+        every.append(heard)
+    return every
+
+
+def heard_json(heard: list[Heard | None]) -> dict[str, Any]:
+    """What the sounds were taken for, where the model says it."""
+    known = [one.to_json() for one in heard if one is not None]
+    return {"heard": known} if known else {}
 
 
 def save(
-    pictures: Pictures, sounds: list[str], weights: list[float], settings: Settings, grid: bool, as_json: bool
+    pictures: Pictures,
+    sounds: list[str],
+    weights: list[float],
+    heard: list[Heard | None],
+    settings: Settings,
+    grid: bool,
+    as_json: bool,
 ) -> None:
     """Write the pictures of a mixture and say where.
 
     Raises:
         OutputError: They cannot be written.
     """
+    from soundsight.blending import shares_of
     from soundsight.files import replace_file
     from soundsight.picture import encode
     from soundsight.picture import grid as sheet
@@ -95,8 +116,10 @@ def save(
         except OSError as error:
             raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
         if as_json:
-            told: dict[str, Any] = {"sounds": sounds, "weights": weights, "path": str(path)}
+            shares = [round(float(share), 6) for share in shares_of(weights, len(sounds))]
+            told: dict[str, Any] = {"sounds": sounds, "weights": shares, **heard_json(heard), "path": str(path)}
             told |= {"index": None if grid or suffix == "npy" else i, "seed": pictures.seed, "model": pictures.model}
+            told |= pictures.turned
             show(json.dumps(told))
     if pictures.blackened:
         say(f"soundsight: warning: {pictures.blackened}")

@@ -33,7 +33,9 @@ def rank(
 
     The best comes first.
 
-    The score is a cosine, from -1 to 1. Pictures that cannot be read are reported at the end and do not stop the rest.
+    The score is a cosine, from -1 to 1. It compares pictures of one sound: scores of two sounds say nothing beside each
+    other, nor does any score of a sound that is no digit, or of a picture of none. Pictures that cannot be read are
+    reported at the end and do not stop the rest.
 
     Exit code: 0, or 1 if some pictures could not be read, 2 if none could or something else is wrong.
     """

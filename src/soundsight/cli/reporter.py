@@ -29,7 +29,9 @@ class Reporter:
 
     def __init__(self, pipe: AudioToImage, settings: Settings, as_json: bool) -> None:
         self._model, self._shape = pipe.folder.name, pipe.folder.image
-        self._settings = settings
+        from soundsight.controls import told
+
+        self._settings, self._turned = settings, told(settings.controls)
         self._as_json = as_json
         self._errors: list[str] = []
         self._warnings: list[str] = []
@@ -48,14 +50,26 @@ class Reporter:
             self._num_failed += 1
             self._line(sound=outcome.source.given, error=outcome.error)
             return []
+        for doubt in outcome.doubts:
+            (self._errors if doubt.refused else self._warnings).append(doubt.line)
+            if doubt.refused:
+                heard = {} if doubt.heard is None else {"heard": doubt.heard.to_json()}
+                part = {"part": doubt.part} if doubt.part else {}
+                self._line(sound=outcome.source.given, **part, error=doubt.line, **heard)
+        if not outcome.files and not outcome.pictures:
+            self._num_failed += 1
+            return []
         self._sounds.append(outcome.source.given)
-        (self._errors if self._settings.strict else self._warnings).extend(outcome.strange)
         for file in outcome.files:
             more: dict[str, Any] = {"part": file.part} if file.part else {}
             more |= {} if file.heard is None else {"heard": file.heard.to_json()}
             self._written(file.path, outcome.milliseconds, sound=outcome.source.given, index=file.index, **more)
         self._milliseconds += outcome.milliseconds
-        self._heard += [pictures.heard.to_json() for pictures in outcome.pictures if pictures.heard is not None]
+        self._heard += [
+            {"sound": outcome.source.given, **({"part": p.part} if p.part else {}), **p.heard.to_json()}
+            for p in outcome.pictures
+            if p.heard is not None
+        ]
         row = [image for pictures in outcome.pictures for image in pictures.array]
         if row:
             from soundsight.picture import grid_shape
@@ -73,8 +87,8 @@ class Reporter:
         from soundsight.picture import encode, grid
 
         sounds = ", ".join(Path(sound).name for sound in self._sounds[:100])
-        origin: dict[str, str | int] = {"sound": sounds, "model": self._model, "seed": self._settings.seed}
-        data = encode(grid(rows), self._settings.suffix, {**origin, "soundsight": __version__})
+        origin: dict[str, str | float] = {"sound": sounds, "model": self._model, "seed": self._settings.seed}
+        data = encode(grid(rows), self._settings.suffix, {**origin, **self._turned, "soundsight": __version__})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(path, data)
@@ -105,6 +119,7 @@ class Reporter:
             path=str(path),
             seed=self._settings.seed,
             model=self._model,
+            **self._turned,
             milliseconds=round(milliseconds, 2),
         )
 

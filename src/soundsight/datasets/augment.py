@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from soundsight.audio import Clip, condition
 from soundsight.config import Augment
+from soundsight.datasets import non_speech
 from soundsight.errors import AudioError
 
-__all__ = ["change", "coloured_noise", "copies", "reverberate", "stretch", "tilt"]
+__all__ = ["change", "copies", "reverberate", "stretch", "tilt"]
 
 Float32 = NDArray[np.float32]
 
@@ -55,7 +56,12 @@ def change(samples_T: Float32, sample_rate_hz: int, config: Augment, rng: np.ran
         if config.margin_s:
             pauses = rng.uniform(0, config.margin_s * sample_rate_hz, 2).astype(int)
             samples_T = np.pad(samples_T, (int(pauses[0]), int(pauses[1])))
-        samples_T = samples_T + gain * coloured_noise(len(samples_T), float(rng.uniform(0, 2)), rng)
+        if config.events and rng.random() < config.events:
+            noise_T = non_speech.draw(len(samples_T), sample_rate_hz, rng)
+            noise_T /= max(float(np.sqrt(np.mean(noise_T**2))), 1e-9)
+        else:
+            noise_T = non_speech.coloured_noise(len(samples_T), float(rng.uniform(0, 2)), rng)
+        samples_T = samples_T + gain * noise_T
     return samples_T.astype(np.float32, copy=False)
 
 
@@ -107,14 +113,6 @@ def reverberate(samples_T: Float32, sample_rate_hz: int, decay_s: float, rng: np
     tail[0] = 1
     size = len(samples_T) + length - 1
     return np.fft.irfft(np.fft.rfft(samples_T, size) * np.fft.rfft(tail, size), size).astype(np.float32)
-
-
-def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) -> Float32:
-    """Noise of RMS 1 whose power falls as 1/f**exponent: 0 is white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
-    spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** (-exponent / 2)
-    noise = np.fft.irfft(spectrum, num_samples)
-    return (noise / max(float(np.sqrt(np.mean(noise**2))), 1e-9)).astype(np.float32)
 
 
 def _shift_ends(samples_T: Float32, share: float, rng: np.random.Generator) -> Float32:

@@ -1,26 +1,21 @@
 """Sounds that are no spoken digit, made at training time, so that a model can learn to say so.
 
-Other words in synthetic voices, and simple models of what else a microphone hears: noise that stands, swells or pulses;
-tones, chords and melodies; sweeps; knocks; calls of animals. No recording is needed, and no recording's licence touches
-what is trained on them. How well a model then knows real sounds of other kinds is for an evaluation to say.
+Other words in synthetic voices, moments of the digits themselves that are too short for a word, and what is no speech
+at all (``non_speech``). How well a model then knows real sounds of other kinds is for an evaluation to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soundsight.audio import Clip, condition
-from soundsight.datasets import voices
-from soundsight.datasets.augment import coloured_noise
+from soundsight.datasets import non_speech, voices
+from soundsight.errors import AudioError
 
-__all__ = ["WORDS", "sounds", "words"]
-
-Float32 = NDArray[np.float32]
+__all__ = ["NEAR_WORDS", "WORDS", "moments", "sounds", "words"]
 
 _TEXT = """
     yes no up down left right stop go on off cat dog bird house bed happy Marvin Sheila water bread hello goodbye please
@@ -31,24 +26,49 @@ _TEXT = """
     money hundred thousand million eleven twelve thirteen twenty thirty forty fifty sixty eighty ninety dozen double
     half quarter zebra fight night line wine late great door floor heaven hero
 """
+_NEAR_TEXT = """
+    arrow narrow pharaoh sparrow tomorrow echo zoo zip zigzag xylophone
+    fun sun gun son bun wonder wall wash want win wing under young
+    blue shoe new you who chew food tooth zoo crew few use moon move
+    see key bee me knee throw thread thrill green street she ski sea read real tea
+    door more store war core fall fold foam form horse foot floor
+    live hive dive drive alive fire find fine file wife knife fight life
+    sick sex mix fix tricks sit sing picks socks sacks sink kicks
+    heaven lemon several second oven raven settle Kevin seldom
+    wait gate hate date age ape aid ace plate straight great late
+    wine line mine pine sign nice time shine name night noon
+    ten tin tan pen hen men then tent zed
+"""
 WORDS = tuple(_TEXT.split())
 """Words that are no digit and do not sound like one; the last ones rhyme with digits or begin like them."""
+NEAR_WORDS = tuple(dict.fromkeys(_NEAR_TEXT.split()))
+"""Words that share a vowel, a beginning or an end with a digit, a line for each; none is one in some accent."""
+
+_MOMENT_S = (0.03, 0.13)
+_MOMENT_SHARE = 0.4
+"""Longest moment of a word, as a share: more of a short word may be understood."""
+_MAX_DRAWS = 20
 
 
 def words(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[Clip]:
-    """``num`` of ``WORDS``, each by a voice of its own, conditioned.
+    """``num`` words, half of them of ``NEAR_WORDS``, each by a voice of its own, conditioned.
 
     Raises:
         DatasetError: A speech synthesiser is not installed.
     """
-    chosen = rng.permutation(np.resize(rng.permutation(len(WORDS)), num))
+    near, far = _evenly(NEAR_WORDS, num // 2, rng), _evenly(WORDS, num - num // 2, rng)
+    chosen = rng.permutation(np.array([*near, *far]))
     speakers = voices.draw(num, rng)
     with ThreadPoolExecutor(4) as pool:
         jobs = [
-            pool.submit(voices.say, speaker, WORDS[i], sample_rate_hz=sample_rate_hz)
-            for speaker, i in zip(speakers, chosen, strict=True)
+            pool.submit(voices.say, speaker, str(word), sample_rate_hz=sample_rate_hz)
+            for speaker, word in zip(speakers, chosen, strict=True)
         ]
         return [job.result() for job in jobs]
+
+
+def _evenly(words: Sequence[str], num: int, rng: np.random.Generator) -> list[str]:
+    return [words[int(i)] for i in np.resize(rng.permutation(len(words)), num)]
 
 
 def sounds(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[Clip]:
@@ -56,116 +76,30 @@ def sounds(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[C
     made = []
     for i in range(num):
         length = int(sample_rate_hz * np.exp(rng.uniform(np.log(0.2), np.log(2))))
-        samples_T = _KINDS[i % len(_KINDS)](length, sample_rate_hz, rng)
-        samples_T += 10 ** rng.uniform(-4, -2) * float(np.abs(samples_T).max()) * coloured_noise(length, 1.0, rng)
+        samples_T = non_speech.draw(length, sample_rate_hz, rng, i)
+        faint = 10 ** rng.uniform(-4, -2) * float(np.abs(samples_T).max())
+        samples_T += faint * non_speech.coloured_noise(length, 1.0, rng)
         made.append(condition(Clip(samples_T.astype(np.float32), sample_rate_hz)))
     return made
 
 
-def _noise(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """Standing, swelling or pulsing, of any colour."""
-    noise_T = coloured_noise(length, float(rng.uniform(-0.5, 2.5)), rng)
-    return noise_T * _envelope(length, rate_hz, rng)
+def moments(num: int, spoken: Sequence[Clip], rng: np.random.Generator) -> list[Clip]:
+    """``num`` cuts of 0.03 to 0.13 s from recordings of words: speech, and not enough of it; conditioned.
+
+    Raises:
+        AudioError: The recordings are silent.
+    """
+    return [_moment(spoken, rng) for _ in range(num)]
 
 
-def _band(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """A band of noise: wind, steam, a hiss."""
-    spectrum = np.fft.rfft(rng.standard_normal(length))
-    hz = np.fft.rfftfreq(length, 1 / rate_hz)
-    centre_hz, width = _pitch_hz(rng, 100, rate_hz / 2), float(rng.uniform(0.05, 0.6))
-    spectrum *= np.exp(-0.5 * ((np.log(np.maximum(hz, 1)) - np.log(centre_hz)) / width) ** 2)
-    return np.fft.irfft(spectrum, length).astype(np.float32) * _envelope(length, rate_hz, rng)
-
-
-def _tones(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """One to four notes together, each with overtones that fade, one chord after another: music of sorts."""
-    samples_T = np.zeros(length, np.float32)
-    num_chords = int(rng.integers(1, 6))
-    borders = np.linspace(0, length, num_chords + 1).astype(int)
-    for start, end in pairwise(borders):
-        base_hz = _pitch_hz(rng, 80, 1000)
-        for _ in range(int(rng.integers(1, 5))):
-            note_hz = base_hz * 2 ** (int(rng.integers(0, 13)) / 12)
-            samples_T[start:end] += _note(end - start, rate_hz, note_hz, float(rng.uniform(0.3, 3)), rng)
-    return samples_T
-
-
-def _sweep(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """A siren, a chirp, a whistle: one pitch that moves."""
-    octaves = np.cumsum(rng.standard_normal(length // 80 + 2)) * float(rng.uniform(0.02, 0.4))
-    moving_T = np.interp(np.arange(length) / 80, np.arange(len(octaves)), octaves)
-    hz_T = np.clip(_pitch_hz(rng, 150, 2500) * 2**moving_T, 60, 0.45 * rate_hz)
-    phase_T = 2 * np.pi * np.cumsum(hz_T) / rate_hz
-    harmonics = int(rng.integers(1, 4))
-    samples_T = sum(np.sin((k + 1) * phase_T) * float(rng.uniform(0, 1)) ** k for k in range(harmonics))
-    return np.asarray(samples_T * _envelope(length, rate_hz, rng), np.float32)
-
-
-def _knocks(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """Bursts that ring for a moment: steps, claps, a keyboard, a clock."""
-    samples_T = np.zeros(length, np.float32)
-    ring = max(16, int(rate_hz * rng.uniform(0.005, 0.15)))
-    decay = np.exp(-6.9 * np.arange(ring) / ring)
-    hz = _pitch_hz(rng, 100, 3000)
-    body = np.sin(2 * np.pi * hz * np.arange(ring) / rate_hz)
-    for start in rng.integers(0, max(1, length - ring), int(rng.integers(1, 12))):
-        burst = decay * (rng.standard_normal(ring) * rng.uniform(0, 1) + body * rng.uniform(0, 1))
-        end = min(length, int(start) + ring)
-        samples_T[start:end] += burst[: end - start].astype(np.float32)
-    samples_T[0] += np.float32(1e-3)
-    return samples_T
-
-
-def _calls(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """Barks, meows, caws: a rough voice whose pitch rises and falls, once or several times."""
-    samples_T = np.zeros(length, np.float32)
-    num_calls = int(rng.integers(1, 5))
-    borders = np.linspace(0, length, num_calls + 1).astype(int)
-    low_hz, span = _pitch_hz(rng, 150, 1200), float(rng.uniform(0.1, 1.2))
-    rough, formant_hz = float(rng.uniform(0, 1.5)), _pitch_hz(rng, 500, 3000)
-    for start, end in pairwise(borders):
-        size = max(8, int((end - start) * rng.uniform(0.3, 0.9)))
-        arc = np.sin(np.pi * np.arange(size) / size)
-        phase = 2 * np.pi * np.cumsum(low_hz * 2 ** (span * arc)) / rate_hz
-        voice = sum(np.sin(k * phase) / (1 + abs(k * low_hz / formant_hz - 1)) for k in range(1, 12))
-        call = (voice + rough * rng.standard_normal(size)) * arc ** rng.uniform(0.3, 2)
-        samples_T[start : start + size] += call.astype(np.float32)[: length - start]
-    return samples_T
-
-
-_KINDS: tuple[Callable[[int, int, np.random.Generator], Float32], ...] = (
-    _noise,
-    _band,
-    _tones,
-    _sweep,
-    _knocks,
-    _calls,
-)
-
-
-def _note(length: int, rate_hz: int, hz: float, fade: float, rng: np.random.Generator) -> Float32:
-    time_T = np.arange(length) / rate_hz
-    brightness = float(rng.uniform(0.2, 0.9))
-    partials = (
-        brightness**k * np.sin(2 * np.pi * (k + 1) * hz * time_T) for k in range(6) if (k + 1) * hz < rate_hz / 2
-    )
-    attack = np.minimum(1, np.arange(length) / max(1, rate_hz * rng.uniform(0.002, 0.05)))
-    return np.asarray(sum(partials) * attack * np.exp(-fade * time_T / max(time_T[-1], 1e-3)), np.float32)
-
-
-def _envelope(length: int, rate_hz: int, rng: np.random.Generator) -> Float32:
-    """Steady, swelling, fading, or pulsing 1 to 15 times a second, as speech does."""
-    time_T = np.arange(length) / rate_hz
-    kind = int(rng.integers(4))
-    if kind == 0:
-        return np.ones(length, np.float32)
-    if kind == 1:
-        return np.linspace(0.05, 1, length, dtype=np.float32)
-    if kind == 2:
-        return np.exp(-np.linspace(0, float(rng.uniform(1, 6)), length)).astype(np.float32)
-    pulses = 0.5 + 0.5 * np.sin(2 * np.pi * (rng.uniform(1, 15) * time_T + rng.uniform(0, 1)))
-    return (0.02 + pulses ** rng.uniform(0.5, 4)).astype(np.float32)
-
-
-def _pitch_hz(rng: np.random.Generator, low_hz: float, high_hz: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low_hz), np.log(high_hz))))
+def _moment(spoken: Sequence[Clip], rng: np.random.Generator) -> Clip:
+    for _ in range(_MAX_DRAWS):
+        clip = spoken[int(rng.integers(len(spoken)))]
+        longest = int(_MOMENT_SHARE * len(clip.samples))
+        length = min(int(clip.sample_rate_hz * rng.uniform(*_MOMENT_S)), longest)
+        start = int(rng.integers(len(clip.samples) - length + 1))
+        try:
+            return condition(Clip(clip.samples[start : start + length], clip.sample_rate_hz))
+        except AudioError:  # a pause, or shorter than any sound may be
+            continue
+    raise AudioError(f"{_MAX_DRAWS} moments of the recordings were silent or too short")

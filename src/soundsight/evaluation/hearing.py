@@ -28,6 +28,7 @@ Int64 = NDArray[np.int64]
 MARGIN_S = 0.25
 """Of noise before and after a noisy recording: nobody begins to speak as the recording begins."""
 _MAX_DRAWS = 100
+_MOST_NOISES = 8
 _SILENCE = 1e-8
 """Mean power, -80 dB: below is what digital recorders leave, and no noise."""
 
@@ -38,7 +39,8 @@ class Surroundings:
 
     Attributes:
         outliers: Files or folders of sounds that are none of the labels; cut at their silences, as in use.
-        noise: Files or folders of noise that is mixed to the test recordings.
+        noise: Files or folders of noise that is mixed to the test recordings: to each of them several, one by one, all
+            of them where they are few.
         snrs_db: Signal-to-noise ratios at which it is, -40 to 100, each once.
 
     Raises:
@@ -102,10 +104,7 @@ def hearing_scores(
         # Not trimmed: what is steady would be cut away, and a bang be taken for the background.
         noises = _load(around.noise, lambda path: [audio.decode(path, sample_rate_hz=pipe.sample_rate_hz)], notes)
         for snr_db in around.snrs_db:
-            noisy = in_noise(clips, noises, snr_db, np.random.Generator(np.random.Philox([tested.seed, 7])))
-            found_R = pipe.generator.listen(pipe.extract(noisy))[:, :-1].argmax(axis=1)
-            value = float((found_R == labels_R).mean())
-            scores.append(_score(f"accuracy_{snr_db:g}db", f"At {snr_db:g} dB SNR", value, chance))
+            scores += _noisy_scores(pipe, clips, labels_R, noises, snr_db, tested.seed, chance)
     if around.outliers:
         outliers = _load(around.outliers, lambda path: pipe.hear(path, split=True), notes)
         outliers_KX = pipe.generator.listen(pipe.extract(outliers))
@@ -117,6 +116,45 @@ def hearing_scores(
         ):
             scores.append(_score(name, title, share, lower=name == "digits_refused"))
     return tuple(scores), notes
+
+
+def _noisy_scores(
+    pipe: AudioToImage,
+    clips: Sequence[Clip],
+    labels_R: Int64,
+    noises: Sequence[Clip],
+    snr_db: float,
+    seed: int,
+    chance: Baseline,
+) -> list[Score]:
+    """What is heard where each recording is in a stretch of several noises, of every one if there are few."""
+    rng, num = np.random.Generator(np.random.Philox([seed, 7])), min(len(noises), _MOST_NOISES)
+    which_RM = np.stack([rng.permutation(len(noises))[:num] for _ in clips])
+    heard_MRX = [
+        pipe.generator.listen(
+            pipe.extract(
+                [in_noise([clip], [noises[i]], snr_db, rng)[0] for clip, i in zip(clips, which_R, strict=True)]
+            )
+        )
+        for which_R in which_RM.T
+    ]
+    heard_NX, labels_N = np.concatenate(heard_MRX), np.tile(labels_R, num)
+    right_N = heard_NX[:, :-1].argmax(axis=1) == labels_N
+    sure_N = heard_NX[:, :-1].max(axis=1).clip(0, 1)
+    name, title, accuracy = f"{snr_db:g}db", f"at {snr_db:g} dB SNR", float(right_N.mean())
+    return [
+        _score(f"accuracy_{name}", f"At {snr_db:g} dB SNR", accuracy, chance),
+        _score(
+            f"calibration_error_{name}",
+            f"Calibration error {title}",
+            expected_calibration_error(sure_N, right_N),
+            Baseline("always sure", 1 - accuracy),
+            lower=True,
+        ),
+        _score(
+            f"digits_refused_{name}", f"Known sounds refused {title}", float((heard_NX[:, -1] > 0.5).mean()), lower=True
+        ),
+    ]
 
 
 def in_noise(clips: Sequence[Clip], noises: Sequence[Clip], snr_db: float, rng: np.random.Generator) -> list[Clip]:

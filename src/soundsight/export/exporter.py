@@ -22,6 +22,7 @@ from soundsight.export.compare import difference, milliseconds, onnx_runner, tor
 from soundsight.export.convert import to_onnx
 from soundsight.files import replace_file
 from soundsight.folder import ModelFolder, read_folder, write_folder
+from soundsight.models.layers import count_parameters
 from soundsight.training.loading import FrontEnd, front_end
 from soundsight.training.weights import load_system
 
@@ -44,7 +45,7 @@ class ExportReport:
     Attributes:
         path: The ONNX file.
         num_bytes: Its size.
-        num_parameters: Numbers in the PyTorch model.
+        num_parameters: Of the parts that are exported.
         inputs: What both were run on.
         num_inputs: How many of them.
         max_difference: Largest absolute difference of an output over all batch sizes; see ``TOLERANCE``.
@@ -110,7 +111,7 @@ def export(
     return ExportReport(
         path=_save(model, contents, out),
         num_bytes=len(contents),
-        num_parameters=sum(parameter.numel() for parameter in module.parameters()),
+        num_parameters=count_parameters(module, in_use=True),
         inputs=what,
         num_inputs=_NUM_INPUTS,
         max_difference=gap,

@@ -138,6 +138,7 @@ class System(nn.Module):
     phases = ("discriminator", "generator")
     features_shape = (48, 48)
     image_shape = (1, 28, 28)
+    for_training = ("discriminator",)
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:
         super().__init__()

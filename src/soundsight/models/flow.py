@@ -63,8 +63,8 @@ class Config(BaseModel):
     """How often each time is trained. Few steps ask at both ends, which ``logit-normal`` hardly trains."""
     gamma: NonNegativeFloat = 0.0
     """Of the min-SNR weighting; 0 weighs all times alike."""
-    widths: tuple[PositiveInt, ...] = (48, 96)
-    """Channels of the U-Net's levels."""
+    widths: tuple[PositiveInt, ...] = Field(default=(48, 96), min_length=1, max_length=2)
+    """Channels of the U-Net's levels, at 14 and at 7 pixels."""
     steering_size: PositiveInt = 128
     unlabelled: float = Field(default=0.1, ge=0, lt=1)
     """Share of the pictures whose label is left out in training."""
@@ -92,6 +92,8 @@ class Config(BaseModel):
     def _straight(self) -> Config:
         if self.shortcuts and self.objective != "flow":
             raise ValueError("shortcuts go along straight paths: objective must be 'flow', or shortcuts 0")
+        if not self.unlabelled and (self.guided or self.guidance != 1):
+            raise ValueError("guidance is the difference to pictures without a label: unlabelled must be more than 0")
         return self
 
 

@@ -67,6 +67,7 @@ class System(flow.System):
     deviation = 1.0
     # No code of a picture is so far out; what a teacher believes may be.
     limit = 6.0
+    for_training = ("examiner",)
     config: Config
 
     def __init__(self, config: Config, num_labels: int = 10) -> None:

@@ -14,9 +14,14 @@ def reparameterise(mean_BD: Tensor, log_variance_BD: Tensor, noise_BD: Tensor) -
     return mean_BD + torch.exp(0.5 * log_variance_BD) * noise_BD
 
 
-def count_parameters(module: nn.Module) -> int:
-    """Number of scalars that training changes, or changed: frozen copies count as their originals do."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def count_parameters(module: nn.Module, *, in_use: bool = False) -> int:
+    """Number of scalars that training changes, or changed: frozen copies count as their originals do.
+
+    ``in_use`` leaves out the parts that a system names in ``for_training``: no picture needs them.
+    """
+    every = sum(parameter.numel() for parameter in module.parameters())
+    helpers = (getattr(module, name, None) for name in getattr(module, "for_training", ()))
+    return every - sum(count_parameters(part) for part in helpers if part is not None) if in_use else every
 
 
 class Listener(nn.Module):

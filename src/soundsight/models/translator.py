@@ -184,6 +184,7 @@ class Translator(nn.Module):
         else:
             self.generator = Upsampling(given, config.width, size, channels)
         self.judge = self.space = self.teller = None
+        self.for_training = ("judge", "space", "teller")
         known = self.latent_size if config.variational else config.code_size
         if config.losses.needs_judge:
             self.judge = Judge(channels, config.width, config.judge_layers, known, config.spectral_norm)

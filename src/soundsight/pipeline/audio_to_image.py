@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from soundsight import picture
 from soundsight.blending import shares_of, turn
-from soundsight.controls import MAX_NUM_IMAGES, Controls, check_numbers, check_whole, inputs_of
+from soundsight.controls import MAX_NUM_IMAGES, Controls, check_numbers, check_whole, inputs_of, told
 from soundsight.controls import check as check_controls
 from soundsight.errors import ModelError
 from soundsight.folder import read_folder, resolve
@@ -203,7 +203,8 @@ class AudioToImage(Hearing):
         for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
             repeated = np.broadcast_to(features_FN, (int(num_images), *features_FN.shape))
             images = self._scale(self.generator(repeated, noise_MD, inputs), size)
-            results.append(Pictures(images, int(seed), self.folder.name, name, heard=self.recognise(features_FN)))
+            heard = self.recognise(features_FN)
+            results.append(Pictures(images, int(seed), self.folder.name, name, heard=heard, turned=told(controls)))
         return results
 
     def mix(
@@ -243,7 +244,7 @@ class AudioToImage(Hearing):
         repeated = np.broadcast_to(features_1FN, (int(num_images), *features_1FN.shape[1:]))
         images = self._scale(self.generator(repeated, noise_MD, {**inputs_of(controls), **blend}), size)
         names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
-        return Pictures(images, int(seed), self.folder.name, names, stem=stem_of(sounds, "+"))
+        return Pictures(images, int(seed), self.folder.name, names, stem=stem_of(sounds, "+"), turned=told(controls))
 
     def morph(
         self,
@@ -279,9 +280,9 @@ class AudioToImage(Hearing):
         self.check(controls)
         features_2FN = np.concatenate([self.extract(self.hear(sound)) for sound in (first, second)])
         frames = [self.generator(*step) for step in self.way(features_2FN, num_frames, seed, controls)]
-        names = f"{sound_name(first)} to {sound_name(second)}"
-        images = self._scale(np.concatenate(frames), size)
-        return Pictures(images, int(seed), self.folder.name, names, stem=stem_of([first, second], "-to-"))
+        names, images = f"{sound_name(first)} to {sound_name(second)}", self._scale(np.concatenate(frames), size)
+        stem = stem_of([first, second], "-to-")
+        return Pictures(images, int(seed), self.folder.name, names, stem=stem, turned=told(controls))
 
     def way(
         self, features_2FN: NDArray[np.float32], num_frames: int, seed: int, controls: Controls

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from soundsight.audio import Clip
 from soundsight.blending import shares_of
-from soundsight.controls import OF_BACKBONES, Controls
+from soundsight.controls import OF_BACKBONES, Controls, told
 from soundsight.controls import check as check_controls
 from soundsight.errors import ModelError, SoundsightError, require
 from soundsight.folder import ImageShape, ModelFolder
@@ -233,7 +233,8 @@ class Prompted(AudioToImage):
             )
         model = f"{self.folder.name} + {Path(self.backbone.name).name}"
         images = self._scale(painting.images_NCHW, size)
-        return Pictures(images, int(seed), model, name, stem=stem, withheld=painting.withheld)
+        turned = told(controls)
+        return Pictures(images, int(seed), model, name, stem=stem, turned=turned, withheld=painting.withheld)
 
     def _settings(self, controls: Controls, clips: Sequence[Clip]) -> dict[str, Any]:
         """What the backbone is asked beside the sound."""

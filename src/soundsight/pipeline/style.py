@@ -17,6 +17,8 @@ __all__ = ["Styles"]
 
 # How far the other pictures go from a style towards their own noise.
 _NEAR = 0.25
+# Less difference between ink and paper is none.
+_FAINTEST = 0.1
 
 
 class Styles:
@@ -34,7 +36,7 @@ class Styles:
         """Noise (num_images, D) of a seed, with the variation and the style that are asked for.
 
         Raises:
-            ImageError: The picture of the style cannot be read.
+            ImageError: The picture of the style cannot be read, or is empty.
         """
         noise_MD = noise.draw(int(seed), int(num_images), self._generator.folder.latent_size)
         if "style" in controls:
@@ -47,7 +49,7 @@ class Styles:
         """The noise (D,) that a picture comes from.
 
         Raises:
-            ImageError: The picture cannot be read.
+            ImageError: The picture cannot be read, or is empty.
         """
         try:
             status = path.stat()
@@ -59,5 +61,7 @@ class Styles:
         if last is None or last[0] != key:
             shape = self._generator.folder.image
             image_CHW = photo.read(path, (shape.channels, shape.height, shape.width))
+            if float(np.ptp(image_CHW)) < _FAINTEST:
+                raise ImageError(f"{path}: one colour all over; expected a picture of handwriting")
             self._last = last = key, self._generator.invert(image_CHW[None])[0]
         return last[1]

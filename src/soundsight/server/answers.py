@@ -50,7 +50,7 @@ def _unit(features_FN: Float32) -> Float32:
     return ((features_FN - low) / max(high - low, 1e-9)).astype(np.float32)
 
 
-def picture_facts(part: int, index: int, image_HWC: UInt8, origin: Mapping[str, str | int]) -> dict[str, Any]:
+def picture_facts(part: int, index: int, image_HWC: UInt8, origin: Mapping[str, str | float]) -> dict[str, Any]:
     """A picture (H, W, C) as a page shows it; ``origin`` is written into its PNG."""
     return {
         "part": part,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from soundsight import audio, film, picture
 from soundsight.alignment import Alignment
 from soundsight.audio import Clip
-from soundsight.controls import Controls, inputs_of
+from soundsight.controls import Controls, inputs_of, told
 from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
 from soundsight.result import Heard
@@ -126,10 +126,10 @@ class PictureJob(RequestJob):
         """A picture was made."""
         raise NotImplementedError
 
-    def metadata(self, part: int, index: int) -> dict[str, str | int]:
-        """Where a picture comes from; the name of the sound is its sender's own business."""
-        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": self.options.seed, "index": index}
-        return origin | ({"part": part + 1} if len(self.clips) > 1 else {})
+    def metadata(self, part: int, index: int) -> dict[str, str | float]:
+        """Where a picture comes from and how it was made; the name of the sound is its sender's own business."""
+        origin: dict[str, str | float] = {"model": self.pipe.folder.name, "seed": self.options.seed, "index": index}
+        return origin | told(self.options.controls) | ({"part": part + 1} if len(self.clips) > 1 else {})
 
 
 @dataclass(eq=False)
@@ -244,9 +244,9 @@ class MorphJob(RequestJob):
             self.events.say(end_line(self.options.num_frames, self.began))
         super().finish()
 
-    def _origin(self, index: int | None = None) -> dict[str, str | int]:
-        origin: dict[str, str | int] = {"model": self.pipe.folder.name, "seed": self.options.seed}
-        return origin if index is None else origin | {"index": index}
+    def _origin(self, index: int | None = None) -> dict[str, str | float]:
+        origin: dict[str, str | float] = {"model": self.pipe.folder.name, "seed": self.options.seed}
+        return origin | told(self.options.controls) | ({} if index is None else {"index": index})
 
 
 @dataclass(eq=False)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from soundsight.config import ModelConfig, Recipe
+from soundsight.datasets.selection import labels_of
 from soundsight.errors import RecipeError
 from soundsight.folder import ModelFolder
 from soundsight.registry import unknown
@@ -27,7 +28,7 @@ class Frozen:
 
     Raises:
         ModelError: No model folder with PyTorch weights.
-        RecipeError: Of another system, with other options or another front end, or no such part.
+        RecipeError: Of another system, with other labels, options or another front end, or no such part.
         UnknownNameError: No such system.
     """
 
@@ -80,6 +81,9 @@ def _check_same(name: str, folder: ModelFolder, recipe: Recipe) -> None:
     fault = f"recipe key 'frozen.model': {name}"
     if folder.system != recipe.model.system:
         raise RecipeError(f"{fault} is of the system {folder.system}, the recipe of {recipe.model.system}")
+    labels = labels_of(recipe.data)
+    if folder.labels != labels:
+        raise RecipeError(f"{fault} knows the labels {_list(folder.labels)}, the recipe {_list(labels)}")
     if folder.features is not None and folder.features != all_options(recipe.features):
         raise RecipeError(f"{fault} hears with {folder.features}, the recipe with {all_options(recipe.features)}")
     wanted = check_options(recipe.model).model_dump(mode="json")
@@ -87,3 +91,7 @@ def _check_same(name: str, folder: ModelFolder, recipe: Recipe) -> None:
     for key in sorted(wanted):
         if wanted[key] != found[key]:
             raise RecipeError(f"{fault} has model.{key} = {found[key]}, the recipe {wanted[key]}")
+
+
+def _list(labels: tuple[str, ...] | None) -> str:
+    return ", ".join(labels) if labels else "of none"

@@ -31,6 +31,7 @@ __all__ = ["FrontEnd", "all_options", "front_end", "load_calibration_data", "loa
 
 
 _SKIPPED = 3
+_DIGITS = tuple(str(digit) for digit in range(len(voices.DIGIT_WORDS)))
 
 
 class FrontEnd(NamedTuple):
@@ -98,16 +99,17 @@ def load_training_data(
     front = front_end(recipe.features)
     sounds = sounds_of(recipe.data, root)
     split = make_split(sounds, recipe.data.split, seed=recipe.train.seed)
-    features_RKFN, labels_R = _sound_features(recipe, front, sounds, split)
+    clips, labels_R = _spoken(recipe, front, sounds, split)
+    changed = augment.copies(clips, recipe.data.augment, stream(recipe.train.seed, "augment"), front.prepare)
     pair = {"many-to-one": many_to_one, "one-to-one": one_to_one}[recipe.data.pairing]
     pairs = pair(images.labels, labels_R, stream(recipe.train.seed, "pairing"))
     few_P = _few(len(pairs), recipe.data.max_pairs)
     return replace(
         data,
-        features_RKFN=torch.from_numpy(features_RKFN),
+        features_RKFN=torch.from_numpy(front.versions(changed)),
         sounds_P=torch.from_numpy(pairs.sounds[few_P]),
         images_P=torch.from_numpy(pairs.images[few_P]),
-        outliers_OKFN=_outlier_features(recipe, front),
+        outliers_OKFN=_outlier_features(recipe, front, clips),
         silence=_silence(front, recipe.data.augment),
         facts={
             "pairs": min(len(pairs), recipe.data.max_pairs or len(pairs)),
@@ -212,21 +214,18 @@ def _silence(front: FrontEnd, config: Augment) -> float:
     return front.silence or 0.0
 
 
-def _sound_features(
-    recipe: Recipe, front: FrontEnd, sounds: SoundSet, split: Split
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features (R, K, F, N) and labels (R,) of the training recordings and of the synthetic voices."""
+def _spoken(recipe: Recipe, front: FrontEnd, sounds: SoundSet, split: Split) -> tuple[list[Clip], NDArray[np.int64]]:
+    """The training recordings and the synthetic voices, and labels (R,)."""
     rate_hz = front.options.sample_rate_hz
     clips = sounds.load(split.train, sample_rate_hz=rate_hz, prepare=front.prepare)
     labels_R = sounds.labels[split.train]
-    rng = stream(recipe.train.seed, "augment")
     if recipe.data.voices:
         _check_digits(recipe, "voices")
         speakers = voices.draw(recipe.data.voices, stream(recipe.train.seed, "voices"))
         spoken = voices.speak(speakers, voices.DIGIT_WORDS, sample_rate_hz=rate_hz)
         clips += [clip for row in spoken for clip in row]
         labels_R = np.concatenate([labels_R, np.tile(np.arange(len(voices.DIGIT_WORDS)), len(spoken))])
-    return front.versions(augment.copies(clips, recipe.data.augment, rng, front.prepare)), labels_R
+    return clips, labels_R
 
 
 def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
@@ -253,22 +252,25 @@ def load_calibration_data(recipe: Recipe) -> tuple[Tensor, Tensor] | None:
 
 
 def _check_digits(recipe: Recipe, key: str) -> None:
-    """Refuse synthetic voices where the recordings say something else."""
-    if len(labels_of(recipe.data) or ()) != len(voices.DIGIT_WORDS):
-        raise DatasetError(
-            f"data.{key} speaks the ten digits, {recipe.data.sounds} has other classes; set data.{key}=0"
-        )
+    """Refuse synthetic voices, and what is no digit, where the recordings say something else or in another order."""
+    if labels_of(recipe.data) != _DIGITS:
+        what = "is of sounds that are no digit" if key == "outliers" else "speaks the ten digits"
+        raise DatasetError(f"data.{key} {what}, and the classes are not 0 to 9 in this order; set data.{key}=0")
 
 
-def _outlier_features(recipe: Recipe, front: FrontEnd) -> Tensor | None:
-    """Features (O, K, F, N) of sounds that are no digit, changed as the recordings are."""
-    if not recipe.data.outliers:
+def _outlier_features(recipe: Recipe, front: FrontEnd, spoken: Sequence[Clip]) -> Tensor | None:
+    """Features (O, K, F, N) of sounds that are no digit, changed as the recordings ``spoken`` are."""
+    num = recipe.data.outliers
+    if not num:
         return None
+    _check_digits(recipe, "outliers")
     rng, rate_hz = stream(recipe.train.seed, "outliers"), front.options.sample_rate_hz
-    num_words = recipe.data.outliers // 2
+    num_words, num_moments = num // 2, num // 6
     clips = outliers.words(num_words, rng, sample_rate_hz=rate_hz)
-    clips += outliers.sounds(recipe.data.outliers - num_words, rng, sample_rate_hz=rate_hz)
-    return torch.from_numpy(front.versions(augment.copies(clips, recipe.data.augment, rng, front.prepare)))
+    clips += outliers.sounds(num - num_words - num_moments, rng, sample_rate_hz=rate_hz)
+    clips += outliers.moments(num_moments, spoken, rng)
+    changed = augment.copies(clips, recipe.data.augment, rng, front.prepare)
+    return torch.from_numpy(front.versions(changed))
 
 
 def front_end(features: dict[str, Any]) -> FrontEnd:

@@ -13,6 +13,7 @@ import torch
 from soundsight.config import Augment, Recipe
 from soundsight.datasets.selection import num_labels
 from soundsight.models.layers import count_parameters
+from soundsight.training.average import Average
 from soundsight.training.data import check_shapes
 from soundsight.training.frozen import Frozen
 from soundsight.training.loading import load_training_data
@@ -23,7 +24,7 @@ from soundsight.training.trainer import steps_per_epoch
 
 __all__ = ["Plan", "plan"]
 
-_WARM_STEPS, _TIMED_STEPS = 2, 5
+_PLACES, _WARM_STEPS, _TIMED_STEPS = 5, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Plan:
         parameters: Of each part of the system, and ``all``.
         num_pairs: That train.
         num_steps: Of all epochs.
-        step_s: Time of one, measured on this machine.
+        step_s: Time of one, measured on this machine; the mean where steps change on the way.
     """
 
     recipe: Recipe
@@ -72,7 +73,7 @@ class Plan:
 def plan(recipe: Recipe) -> Plan:
     """The resolved recipe, parameter counts, pairs, steps and estimated time.
 
-    The time is that of a few real steps on this machine, without the preparation of augmented copies.
+    The time is that of real steps at a few places on this machine, without the preparation of augmented copies.
 
     Raises:
         DatasetError, ModelError, RecipeError, UnknownNameError: As training would.
@@ -91,23 +92,32 @@ def plan(recipe: Recipe) -> Plan:
     check_shapes(system, data)
     teachers = teachers_of(recipe, system.image_shape, torch.device("cpu"))
     frozen.train_rest(module)
+    average = Average(module, recipe.train.ema) if recipe.train.ema else None
+    follow: Any = getattr(module, "follow", None)
+    if average is not None and follow is not None:
+        follow(average.module)
     optimizers = {p: torch.optim.AdamW(left, fused=True) for p, left in frozen.trained(system).items()}
-    times = []
-    for step in range(_WARM_STEPS + _TIMED_STEPS):
-        began = time.perf_counter()
-        batch = data.batch(data.order(0)[: recipe.train.batch_size], step)
-        for phase, optimizer in optimizers.items():
-            with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
-                losses = system.losses(phase, batch, step)
-                if phase == system.phases[-1]:
-                    losses = losses | {name: teacher(batch) for name, teacher in teachers.items()}
-                loss = total(losses)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        times.append(time.perf_counter() - began)
-    step_s = statistics.median(times[_WARM_STEPS:])
     num_steps = recipe.train.epochs * steps_per_epoch(len(data), recipe.train.batch_size)
+    times = []
+    # Steps change on the way: what begins later is in no early one.
+    for step in sorted(num_steps * (2 * k + 1) // (2 * _PLACES) for k in range(_PLACES)):
+        for _ in range(_WARM_STEPS + _TIMED_STEPS):
+            began = time.perf_counter()
+            batch = data.batch(data.order(0)[: recipe.train.batch_size], step)
+            for phase, optimizer in optimizers.items():
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+                    losses = system.losses(phase, batch, step)
+                    if phase == system.phases[-1]:
+                        losses = losses | {name: teacher(batch) for name, teacher in teachers.items()}
+                    loss = total(losses)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            if average is not None:
+                average.update(module, step + 1)
+            times.append(time.perf_counter() - began)
+    each = _WARM_STEPS + _TIMED_STEPS
+    step_s = statistics.mean(statistics.median(times[i + _WARM_STEPS : i + each]) for i in range(0, len(times), each))
     counts = {name: count_parameters(child) for name, child in module.named_children()}
     counts["all"] = count_parameters(module)
     return Plan(recipe, counts, len(data), num_steps, step_s)

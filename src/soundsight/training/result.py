@@ -63,7 +63,7 @@ def save_model(
         model=_options(recipe),
         training={
             "recipe": recipe.model_dump(mode="json"),
-            "parameters": count_parameters(module),
+            "parameters": count_parameters(module, in_use=True),
             "steps": steps,
             "seconds": round(seconds, 1),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -29,7 +29,8 @@ class System(Protocol):
     A system that compares moments of a clip ``looks_ahead``: its batches hold the pair that follows each, too. One that
     says how sure it is of what it hears may have ``calibrate(features, labels)``, which the trainer calls
     at the end with speakers that were not trained on, and names the part that it changes in ``calibrated``. One that
-    learns from its own averaged weights may have ``follow(average)``, which is given them once.
+    learns from its own averaged weights may have ``follow(average)``, which is given them once. Parts that no picture
+    needs once it is trained are named in ``for_training``.
     """
 
     phases: tuple[str, ...]

@@ -152,8 +152,9 @@ class _Run:
     def advance(self) -> None:
         """One batch, one optimiser step of every phase."""
         batch = self._share(self.data.batch(self._rows(), self.step))
-        # Whatever a system draws itself (dropout) depends on the step, not on what ran before.
-        torch.manual_seed(int(stream(self.config.seed, "dropout", self.step).integers(2**63)))
+        # What a system draws itself (dropout) depends on step and process, not on what ran before.
+        own = self.step * self.accelerator.num_processes + self.accelerator.process_index
+        torch.manual_seed(int(stream(self.config.seed, "dropout", own).integers(2**63)))
         losses = self._step(batch)
         self.step += 1
         if self.average is not None:
