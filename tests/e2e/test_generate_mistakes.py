@@ -60,7 +60,9 @@ def test_a_bad_sound(generate: Generate, name: str, tmp_path: Path) -> None:
 def test_a_format_that_is_not_written(generate: Generate, tmp_path: Path) -> None:
     good = write(tmp_path / "good.wav")
     check_error(*generate(good, "-o", tmp_path / "seven.gif"), ".gif is not written here")
+    check_error(*generate(good, "-o", tmp_path / "seven.pgn"), "end the name of a folder in /")
     assert files(tmp_path) == ["good.wav"]
+    assert generate(good, "-o", f"{tmp_path}/seven.pgn/")[0] == 0
     (tmp_path / "old.gif").mkdir()  # a folder that is there is taken at its word
     assert generate(good, "-o", tmp_path / "old.gif")[0] == 0
 

@@ -94,6 +94,13 @@ def test_json_carries_label_confidence_and_score(call, known, strange):
     assert first == {"label": "7", "confidence": 1.0, "outlier": pytest.approx(0, abs=0.1)}
     assert second["outlier"] > 0.9
     code, out, _ = call(known, strange, "--json", "--grid")
+    told = [{"sound": str(path), **heard} for path, heard in ((known, first), (strange, second))]
+    assert json.loads(out[-1])["heard"] == told
+    code, out, _ = call(known, strange, "--json", "--strict")
+    refused = json.loads(out[-1])
+    assert (code, len(out), refused["heard"], refused["sound"]) == (1, 2, second, str(strange))
+    assert "does not sound like a spoken digit" in refused["error"]
+    code, out, _ = call("--mix", known, strange, "--json")
     assert json.loads(out[-1])["heard"] == [first, second]
 
 
@@ -108,6 +115,11 @@ def test_of_a_recording_with_strange_parts_the_others_are_kept(call, known, stra
     assert files(tmp_path / "out") == ["mixed-1.png", "mixed-3.png"]
     assert "mixed.wav, part 2: this does not sound like" in err[0]
     assert len(err) == 1
+    _, out, _ = call(path, "--strict", "--json")
+    lines = [json.loads(line) for line in out]
+    assert sorted((line["part"], "error" in line) for line in lines) == [(1, False), (2, True), (3, False)]
+    _, out, _ = call(path, "--strict", "--json", "--grid")
+    assert [one["part"] for one in json.loads(out[-1])["heard"]] == [1, 3]
 
 
 def test_a_mixture_says_what_it_does_not_know(call, known, strange, tmp_path):

@@ -253,3 +253,18 @@ def test_without_noise_there_is_no_margin():
     word_T = sine(700, 0.4)
     changed = augment.change(word_T, RATE_HZ, Augment(copies=1, margin_s=1.0), generator())
     np.testing.assert_array_equal(changed, word_T)
+
+
+def test_events_take_the_place_of_standing_noise_at_its_level():
+    word_T = sine(700, 0.4)
+    unsteady = {}
+    for events in (0.0, 1.0):
+        config = Augment(copies=1, noise_snr_db=(10.0, 10.0), events=events)
+        noises = [augment.change(word_T, RATE_HZ, config, generator(seed)) - word_T for seed in range(60)]
+        noises = [noise_T for noise_T in noises if np.abs(noise_T).max() > 0]
+        assert 15 < len(noises) < 45, "half of the copies stay clean"
+        for noise_T in noises:
+            assert 10 * np.log10(np.mean(word_T**2) / np.mean(noise_T**2)) == pytest.approx(10, abs=0.1)
+        blocks = [np.sqrt(np.mean(np.reshape(noise_T[: len(noise_T) // 8 * 8], (8, -1)) ** 2, 1)) for noise_T in noises]
+        unsteady[events] = np.mean([block.std() / block.mean() for block in blocks])
+    assert unsteady[1.0] > 1.5 * unsteady[0.0]

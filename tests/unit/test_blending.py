@@ -41,6 +41,7 @@ def test_shares_sum_to_one():
         (["a", 1], 2),
         ([[1, 2]], 2),
         (None, 2),
+        ([10**400, 1], 2),
     ],
 )
 def test_what_are_no_weights_is_refused(weights, num):
@@ -209,6 +210,24 @@ def test_morph_writes_what_its_name_says(suffix, recordings, tmp_path, capsys):
             assert film.n_frames == 6
 
 
+def test_a_strip_tells_its_own_size_and_what_was_turned(recordings, tmp_path, capsys):
+    model, out = write_generator(tmp_path / "toy"), tmp_path / "strip.png"
+    options = ["--frames", "4", "--size", "32", "--variation", "0.5", "--model", str(model), "--json"]
+    assert main(["morph", *map(str, recordings), "-o", str(out), *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    with Image.open(out) as strip:
+        assert (told["width"], told["height"]) == strip.size
+        assert strip.width > 4 * 32
+        assert strip.info["variation"] == "0.5"
+    assert told["variation"] == 0.5
+
+
+def test_standard_input_is_no_sound_of_a_morph(recordings, tmp_path, capsys):
+    model = write_generator(tmp_path / "toy")
+    assert main(["morph", str(recordings[0]), "-", "-o", str(tmp_path / "a.gif"), "--model", str(model)]) == 2
+    assert "both are of files" in capsys.readouterr().err
+
+
 def test_a_morph_tells_programs_what_it_made(recordings, tmp_path, capsys):
     model, out = write_generator(tmp_path / "toy"), tmp_path / "film.gif"
     options = ["--frames", "4", "--size", "32", "--seed", "3", "--model", str(model), "--json"]
@@ -227,6 +246,11 @@ def test_a_morph_tells_programs_what_it_made(recordings, tmp_path, capsys):
         (["-o", "film.gif", "--fps", "nan"], "1 to 60, not nan"),
         (["-o", "film.gif", "--frames", "1"], "frames"),
         (["-o", "/proc/film.gif"], "cannot be written"),
+        (["-o", "film.png", "--fps", "30"], "--fps is for films"),
+        (["-o", "film.png", "--back"], "--back is for films"),
+        (["-o", "film.gif", "--steps", "2"], "has no steps"),
+        (["-o", "film.gif", "--variation", "3"], "from 0 to 2"),
+        (["-o", "film.gif", "--strict"], "leave out --strict"),
     ],
 )
 def test_a_morph_that_cannot_be_says_why(options, message, recordings, tmp_path, capsys, monkeypatch):

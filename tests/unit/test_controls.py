@@ -167,11 +167,33 @@ def test_a_style_that_is_none_is_refused(pipe, features, tmp_path):
     for wrong in (tmp_path / "absent.png", tmp_path / "text.png", tmp_path):
         with pytest.raises(ImageError):
             pipe.from_features(features, style=wrong)
-    with pytest.raises(SoundsightError, match="expected the file of a picture"):
-        pipe.from_features(features, style=3)
+    for wrong in (3, "", np.zeros((28, 28))):
+        with pytest.raises(SoundsightError, match="expected the file of a picture") as error:
+            pipe.from_features(features, style=wrong)
+        assert len(str(error.value)) < 150, "an array is not printed whole"
+    for i, empty in enumerate((Image.new("L", (28, 28), 255), Image.new("RGB", (1, 1)), Image.new("RGBA", (50, 9)))):
+        empty.save(tmp_path / f"{i}.png")
+        with pytest.raises(ImageError, match="one colour all over"):
+            pipe.from_features(features, style=tmp_path / f"{i}.png")
     plain = AudioToImage.from_pretrained(write_generator(tmp_path / "plain"))
     with pytest.raises(SoundsightError, match="has no style"):
         plain.from_features(features, style=tmp_path)
+
+
+def test_pictures_know_what_was_turned(pipe, digit, features):
+    asked = {"guidance": 2, "steps": np.int64(3), "variation": 0.5, "style": digit}
+    pictures = pipe.from_features(features, 2, **asked)[0]
+    told = {"guidance": 2, "steps": 3, "variation": 0.5, "style": digit.name}
+    assert told.items() <= pictures.metadata(1).items()
+    assert told.items() <= pictures[0].info.items()
+    assert not told.keys() & pipe.from_features(features)[0].metadata(0).keys()
+
+
+@pytest.mark.parametrize("wrong", [10**400, -(10**400), float("nan"), float("inf"), "2", True])
+def test_numbers_out_of_all_range_are_refused(pipe, features, wrong):
+    for name in ("guidance", "variation"):
+        with pytest.raises(SoundsightError, match="expected a number from 0"):
+            pipe.from_features(features, **{name: wrong})
 
 
 def test_what_is_no_control_is_refused(pipe, features):

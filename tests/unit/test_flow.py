@@ -450,7 +450,14 @@ def test_sinusoids_tell_values_apart():
     torch.testing.assert_close(codes.square().sum(1), torch.full((129,), 32.0))
 
 
-@pytest.mark.parametrize("options", [{"objective": "v"}, {"guidance": float("nan")}, {"steps": 0}, {"unlabelled": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"objective": "v"}, {"guidance": float("nan")}, {"steps": 0}, {"unlabelled": 1}),
+        *({"widths": ()}, {"widths": (8, 16, 32)}),  # 28 pixels are 14, then 7, and cannot be halved again
+        *({"unlabelled": 0, "guidance": 2.0}, {"unlabelled": 0, "guided": 0.2}),
+    ],
+)
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValidationError):
         flow.Config(**options)

@@ -16,6 +16,8 @@ from soundsight.training.trainer import train
 from training_sets import recipe_for, small_root
 
 SMALL = {"listener_widths": [4, 4, 4, 4], "widths": [8, 8], "steering_size": 8}
+DIGITS_BACKWARDS = {str(digit): {"sounds": [str(digit)], "images": [str(digit)]} for digit in range(9, -1, -1)}
+NOISY = {"augment": {"copies": 1, "noise_snr_db": [0.0, 10.0], "events": 0.5}}
 TRAIN = {"epochs": 1, "ema": 0.9, "optimizer": {"default": {"weight_decay": 0.1}}}
 
 
@@ -48,6 +50,15 @@ def test_the_part_stays_and_the_rest_learns(root, painted, tmp_path):
     losses = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
     assert "heard" in losses
     assert "noise_prediction" not in losses, "a frozen painter is not asked to paint"
+
+
+def test_a_listener_beside_a_frozen_painter_is_that_of_a_whole_training(root, painted, tmp_path):
+    """And a painter is the same whatever sounds there are: neither knows anything of the other."""
+    whole = train(recipe_for("flow", model=SMALL, train=TRAIN, data=NOISY), tmp_path / "whole", root=root)
+    alone = train(listener_of(painted, train=TRAIN, data=NOISY), tmp_path / "alone", root=root)
+    one, other, before = (load_file(folder / "model.safetensors") for folder in (whole, alone, painted))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not all(torch.equal(one[name], before[name]) for name in one if name.startswith("listener."))
 
 
 def test_the_listener_starts_anew(root, painted, tmp_path):
@@ -128,6 +139,8 @@ def test_an_adversary_can_stay_as_it_is(root, tmp_path):
             RecipeError,
             "keeps listener as it is",
         ),
+        ({"data": {"classes": DIGITS_BACKWARDS}}, RecipeError, "knows the labels 0, 1.*9, the recipe 9, 8.*0"),
+        ({"data": {"classes": dict(list(DIGITS_BACKWARDS.items())[:2])}}, RecipeError, "the recipe 9, 8"),
         ({"model": SMALL | {"objective": "v", "shortcuts": 0.0}}, RecipeError, "model.objective = flow, the recipe v"),
     ],
 )

@@ -141,6 +141,8 @@ def test_scores_among_other_sounds(tmp_path):
     assert scores["outliers_known"] == 1
     assert scores["digits_refused"] == 0.25
     assert scores["accuracy_10db"] == 0.25, "what is heard is that of the noisy features, always 0"
+    assert scores["calibration_error_10db"] == pytest.approx(0.65), "sure by 0.9 and right by a quarter"
+    assert scores["digits_refused_10db"] == 1
 
 
 def test_other_sounds_need_a_model_that_says_what_it_hears(tmp_path):
@@ -161,3 +163,22 @@ def test_a_real_digit_in_real_noise_stays_a_clip(data_root):
     for clip, clean in zip(noisy, clips, strict=True):
         assert np.isfinite(clip.samples).all()
         assert len(clip.samples) > 0.3 * len(clean.samples), "trimmed to what stands out of the noise, not to nothing"
+
+
+@pytest.mark.parametrize(("num", "each"), [(3, 3), (11, 8)])
+def test_each_recording_is_heard_in_several_noises_and_in_all_where_they_are_few(num, each, tmp_path, monkeypatch):
+    for i in range(num):
+        soundfile.write(tmp_path / f"{i}.wav", np.full(RATE, 0.05 * (i + 1)), RATE, subtype="FLOAT")
+    heard = []
+
+    def mixed(clips, noises, snr_db, rng):
+        heard.extend((id(clip), round(float(noise.samples[0]), 3)) for clip in clips for noise in noises)
+        return clips
+
+    monkeypatch.setattr(hearing, "in_noise", mixed)
+    many = trial([[0, 0.9, 0.1]] * 5, [0] * 5)
+    many.sounds.sounds.load = lambda rows, **_: [Clip(np.ones(10, np.float32), RATE) for _ in rows]
+    hearing_scores(Pipe(), many, np.zeros(5), Surroundings((), (str(tmp_path),), (10.0,)))
+    assert len(heard) == len(set(heard)) == 5 * each
+    if num == each:
+        assert len({noise for _, noise in heard}) == num

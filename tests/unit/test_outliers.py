@@ -9,6 +9,7 @@ import pytest
 
 from soundsight.audio import Clip, condition
 from soundsight.datasets import non_speech, outliers, voices
+from soundsight.errors import AudioError
 from soundsight.features import logmel
 
 RATE_HZ = 8000
@@ -76,3 +77,30 @@ def test_words_are_spoken_by_many_voices():
     assert max(lengths) < 2
     again = outliers.words(12, rng(5), sample_rate_hz=RATE_HZ)
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(spoken, again, strict=True))
+
+
+def test_near_words_are_none_of_the_others_and_no_digits():
+    assert len(outliers.NEAR_WORDS) > 80
+    homophones = {"won", "to", "too", "for", "fore", "ate", "oh", "tree", "free", "fife", "niner", "sicks", "once"}
+    assert not set(outliers.NEAR_WORDS) & (set(voices.DIGIT_WORDS) | homophones)
+
+
+def test_moments_are_short_cuts_of_the_recordings():
+    words = [
+        Clip(np.sin(np.arange(size) * (0.1 + i / 10)).astype(np.float32), RATE_HZ)
+        for i, size in enumerate((RATE_HZ // 8, RATE_HZ // 2, RATE_HZ))
+    ]
+    cuts = outliers.moments(300, words, rng(4))
+    lengths = np.array([len(clip.samples) for clip in cuts]) / RATE_HZ
+    assert lengths.max() <= 0.13
+    assert lengths.min() >= 0.02
+    assert np.unique(lengths).size > 50
+    assert all(
+        a.samples.tobytes() == b.samples.tobytes()
+        for a, b in zip(cuts, outliers.moments(300, words, rng(4)), strict=True)
+    )
+
+
+def test_moments_of_silence_are_refused():
+    with pytest.raises(AudioError, match="silent or too short"):
+        outliers.moments(1, [Clip(np.zeros(RATE_HZ, np.float32), RATE_HZ)], rng())

@@ -381,3 +381,12 @@ def test_what_is_trained_is_calibrated_and_so_saved(root, tmp_path, monkeypatch)
 def test_a_system_that_says_nothing_of_what_it_hears_needs_no_calibration(root, tmp_path):
     with pytest.raises(RecipeError, match=r"data\.calibration_voices.*cvae does not say"):
         train(recipe_for("cvae", data={"calibration_voices": 2}), tmp_path / "out", root=root)
+
+
+@pytest.mark.parametrize("key", ["voices", "calibration_voices", "outliers"])
+def test_what_is_spoken_needs_the_digits_in_their_order(key, root):
+    """Else a spoken zero would be taught as the first class, whatever that is."""
+    backwards = {str(digit): {"sounds": [str(digit)], "images": [str(digit)]} for digit in range(9, -1, -1)}
+    recipe = recipe_for("flow", data={key: 2, "classes": backwards})
+    with pytest.raises(DatasetError, match=f"data.{key} .*not 0 to 9 in this order; set data.{key}=0"):
+        load_calibration_data(recipe) if key == "calibration_voices" else load_training_data(recipe, 4, root)
