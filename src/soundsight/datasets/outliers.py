@@ -6,6 +6,7 @@ at all (``non_speech``). How well a model then knows real sounds of other kinds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -44,20 +45,32 @@ WORDS = tuple(_TEXT.split())
 NEAR_WORDS = tuple(dict.fromkeys(_NEAR_TEXT.split()))
 """Words that share a vowel, a beginning or an end with a digit, a line for each; none is one in some accent."""
 
-_MOMENT_S = (0.03, 0.13)
+# Syllables of words that nobody knows: a few hundred real words would be learned by heart.
+_ONSETS = (
+    *("b", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "r", "s", "t", "v", "w", "y", "z", "sh", "ch", "th"),
+    *("bl", "br", "cl", "cr", "dr", "fl", "fr", "gl", "gr", "pl", "pr", "sk", "sl", "sm", "sn", "sp", "st", "tr", "sw"),
+)
+_VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "ai", "ou", "oy", "ar", "or", "er", "ea", "oa", "ie")
+_CODAS = ("", "", "b", "d", "f", "g", "k", "l", "m", "n", "p", "s", "t", "sh", "ch", "th", "ng", "nd", "lk", "mp", "st")
+_LIKE_DIGITS = re.compile(
+    "z[ei]+r|w[uo]n|^t[uow]*o*$|^th?r(ee|ea|ie|i)$|^f(r?ee|o|or|oar|ou|er)|^fa?i[ev]|^[sz]i[ckg]|s[ei]v|^(ai|ei)?t$|^n[ai]+n"
+)
+
+_MOMENT_S = (0.03, 0.1)
 _MOMENT_SHARE = 0.4
 """Longest moment of a word, as a share: more of a short word may be understood."""
 _MAX_DRAWS = 20
 
 
 def words(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[Clip]:
-    """``num`` words, half of them of ``NEAR_WORDS``, each by a voice of its own, conditioned.
+    """``num`` words, a third of them ``NEAR_WORDS`` and a third syllables, each by a voice of its own, conditioned.
 
     Raises:
         DatasetError: A speech synthesiser is not installed.
     """
-    near, far = _evenly(NEAR_WORDS, num // 2, rng), _evenly(WORDS, num - num // 2, rng)
-    chosen = rng.permutation(np.array([*near, *far]))
+    each = num // 3
+    known = [*_evenly(NEAR_WORDS, each, rng), *_evenly(WORDS, num - 2 * each, rng)]
+    chosen = rng.permutation(np.array([*known, *(_unheard(rng) for _ in range(each))]))
     speakers = voices.draw(num, rng)
     with ThreadPoolExecutor(4) as pool:
         jobs = [
@@ -69,6 +82,15 @@ def words(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[Cl
 
 def _evenly(words: Sequence[str], num: int, rng: np.random.Generator) -> list[str]:
     return [words[int(i)] for i in np.resize(rng.permutation(len(words)), num)]
+
+
+def _unheard(rng: np.random.Generator) -> str:
+    """A word of one to three syllables that is in no dictionary, and is spelled as no digit is."""
+    while True:
+        parts = [rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(int(rng.choice([1, 1, 1, 2, 2, 3])))]
+        word = "".join([*parts, rng.choice(_CODAS)])
+        if not _LIKE_DIGITS.search(word):
+            return word
 
 
 def sounds(num: int, rng: np.random.Generator, *, sample_rate_hz: int) -> list[Clip]:

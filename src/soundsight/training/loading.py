@@ -31,6 +31,7 @@ __all__ = ["FrontEnd", "all_options", "front_end", "load_calibration_data", "loa
 
 
 _SKIPPED = 3
+_OUTLIER_COPIES = 3
 _DIGITS = tuple(str(digit) for digit in range(len(voices.DIGIT_WORDS)))
 
 
@@ -265,12 +266,13 @@ def _outlier_features(recipe: Recipe, front: FrontEnd, spoken: Sequence[Clip]) -
         return None
     _check_digits(recipe, "outliers")
     rng, rate_hz = stream(recipe.train.seed, "outliers"), front.options.sample_rate_hz
-    num_words, num_moments = num // 2, num // 6
+    num_words, num_moments = num // 2, num // 8
     clips = outliers.words(num_words, rng, sample_rate_hz=rate_hz)
     clips += outliers.sounds(num - num_words - num_moments, rng, sample_rate_hz=rate_hz)
     clips += outliers.moments(num_moments, spoken, rng)
-    changed = augment.copies(clips, recipe.data.augment, rng, front.prepare)
-    return torch.from_numpy(front.versions(changed))
+    # More sounds are worth more than more copies of them.
+    few = recipe.data.augment.model_copy(update={"copies": min(recipe.data.augment.copies, _OUTLIER_COPIES)})
+    return torch.from_numpy(front.versions(augment.copies(clips, few, rng, front.prepare)))
 
 
 def front_end(features: dict[str, Any]) -> FrontEnd:
