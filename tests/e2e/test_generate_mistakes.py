@@ -117,7 +117,8 @@ def test_a_name_too_long_for_its_picture_does_not_stop_the_rest(generate: Genera
         (["-", "-"], "twice"),
         (["{a}", "--model", "digitz"], "no 'digitz' in models"),
         (["{a}", "--model", "{t}"], "there is no config.json"),
-        (["{a}", "-o", "{a}"], "a file; expected a folder"),
+        (["{a}", "-o", "{a}"], ".wav is not written here"),
+        (["{a}", "-o", "{t}/taken"], "a file; expected a folder"),
         (["{a}", "-o", "{a}/out"], "cannot be written"),
         (["{a}", "-o", "{a}/out.png"], "cannot be written"),
         (["{a}", "-o", "{a}/out", "--grid"], "cannot be written"),
@@ -131,6 +132,7 @@ def test_wrong_usage(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     names = {"a": write(tmp_path / "a.wav"), "b": write(tmp_path / "b.wav", phrase(2)), "t": tmp_path}
+    (tmp_path / "taken").touch()
     filled = [argument.format(**names) for argument in arguments]
     options = {} if "--model" not in filled else {"model": filled.pop(filled.index("--model") + 1)}
     filled = [argument for argument in filled if argument != "--model"]

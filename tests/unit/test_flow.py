@@ -105,10 +105,10 @@ def test_guided_it_learns_more_than_the_data_of_what_a_label_changes(objective):
 
     # The answer is half of the label, its difference too; guided by so much that the target moves as far as if the
     # answer had moved back: (a − (u + w/2))² for all labelled.
-    plain, guided = loss(5, unlabelled=0.0), loss(5, unlabelled=0.0, guided=0.5, guided_after=5)
+    plain, guided = loss(5, unlabelled=1e-9), loss(5, unlabelled=1e-9, guided=0.5, guided_after=5)
     moved = [float(loss_of_constant(objective, c)) for c in (0.5, 0.25)]
     assert (plain, guided) == (pytest.approx(moved[0], rel=1e-4), pytest.approx(moved[1], rel=1e-4))
-    assert loss(4, unlabelled=0.0, guided=0.5, guided_after=5) == pytest.approx(plain)
+    assert loss(4, unlabelled=1e-9, guided=0.5, guided_after=5) == pytest.approx(plain)
     left_out = [loss(5, unlabelled=0.999999, **options) for options in ({}, {"guided": 0.5})]
     assert left_out[0] == pytest.approx(left_out[1])
 
