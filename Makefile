@@ -38,7 +38,7 @@ build: .venv-test/.done ## Build the source archive and the wheel, and try the w
 	bash .ci/check_wheel dist/*.whl
 
 bench: .venv-test/.done ## Measure speed against the alternatives, side by side
-	for name in logmel mfcc generate training from_video backbone serve; do echo "== $$name"; $(TEST)/python "benchmarks/$$name.py"; done
+	for name in logmel mfcc generate training from_video backbone painter serve; do echo "== $$name"; $(TEST)/python "benchmarks/$$name.py"; done
 
 examples: ## Speak the recordings in examples/ again (needs espeak-ng)
 	bash examples/make_examples.sh

@@ -145,7 +145,7 @@ def test_a_strict_refusal_names_every_part(tmp_path, generate: Generate):
     )
     assert code == 2
     assert "part 1:" in err[0]
-    assert "part 2:" in err[0]
+    assert "part 2:" in err[1]
 
 
 def test_data_sets_are_listed_in_lines_that_a_narrow_terminal_holds(tmp_path):
