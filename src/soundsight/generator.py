@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["WEIGHTS", "Generator", "open_session"]
 
 WEIGHTS = "model.onnx"
+_SIDE_BY_SIDE = 256
+"""Pictures of several sounds that are held at once."""
 _NO_CONTROLS: Mapping[str, NDArray[np.float32]] = {}
 # Inputs that a network may have beside features and noise, each with a default inside of it, and their number of axes.
 _CONTROLS = {"times": 1, "weights": 1, "given": 2, "share": 0, "page": 4, "read": 0}
@@ -28,7 +31,7 @@ class Generator:
 
     Args:
         folder: A folder as ``read_folder`` returned it; the hash of its network is compared here.
-        threads: Threads that work on one picture.
+        threads: Threads that work on one picture; on several of them side by side.
 
     Raises:
         ModelError: It holds no generator, or not the one it describes.
@@ -39,6 +42,7 @@ class Generator:
         if WEIGHTS not in folder.weights:
             raise ModelError(f"{folder.path}: there is no {WEIGHTS} in it; make one: soundsight export {folder.path}")
         self.folder = folder
+        self._threads = threads
         verify_weights(folder, [WEIGHTS])
         self._session = open_session(folder, threads)
         self._check_signature()
@@ -70,8 +74,32 @@ class Generator:
         Raises:
             ModelError: The network does not fit these inputs or does not return pictures.
         """
-        rows = [slice(i, i + 1) for i in range(len(noise_BD))]
-        return np.concatenate([self._run("image", features_BFN[row], noise_BD[row], controls) for row in rows])
+        rows = [(features_BFN[i : i + 1], noise_BD[i : i + 1]) for i in range(len(noise_BD))]
+        return np.concatenate([found[0] for found in self._side_by_side(("image",), rows, controls)])
+
+    def paint(
+        self,
+        features_BFN: NDArray[np.float32],
+        noise_MD: NDArray[np.float32],
+        controls: Mapping[str, NDArray[np.float32]] = _NO_CONTROLS,
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """M pictures of each of B sounds, the same as by calling, and what is heard on the way.
+
+        Yields:
+            For each sound (M, C, H, W) float32 in [0, 1], and (L + 1,) as ``listen`` returns it, or None.
+
+        Raises:
+            ModelError: The network does not fit these inputs or does not return pictures.
+        """
+        names = ("image", "heard") if self.listens else ("image",)
+        num = max(1, _SIDE_BY_SIDE // len(noise_MD))
+        for start in range(0, len(features_BFN), num):
+            sounds = range(start, min(start + num, len(features_BFN)))
+            rows = [(features_BFN[i : i + 1], noise_1D[None]) for i in sounds for noise_1D in noise_MD]
+            found = self._side_by_side(names, rows, controls)
+            for first in range(0, len(found), len(noise_MD)):
+                images_MCHW = np.concatenate([outputs[0] for outputs in found[first : first + len(noise_MD)]])
+                yield images_MCHW, found[first][1][0] if self.listens else None
 
     def together(
         self,
@@ -84,7 +112,7 @@ class Generator:
         Raises:
             ModelError: The network does not fit these inputs or does not return pictures.
         """
-        return self._run("image", features_BFN, noise_BD, controls)
+        return self._run(("image",), features_BFN, noise_BD, controls)[0]
 
     def listen(
         self, features_BFN: NDArray[np.float32], answer: Literal["heard", "painted"] = "heard"
@@ -102,7 +130,7 @@ class Generator:
         noise_1D = np.zeros((1, self.folder.latent_size), np.float32)
         still = {"times": np.ones(1, np.float32)} if "times" in self.controls else {}  # no step
         rows = [slice(i, i + 1) for i in range(len(features_BFN))]
-        return np.concatenate([self._run(answer, features_BFN[row], noise_1D, still) for row in rows])
+        return np.concatenate([self._run((answer,), features_BFN[row], noise_1D, still)[0] for row in rows])
 
     def invert(self, images_BCHW: NDArray[np.float32], num_steps: int = 50) -> NDArray[np.float32]:
         """The noise that pictures come from, whatever they show; for networks that listen and draw in steps.
@@ -129,38 +157,54 @@ class Generator:
         if "page" in self.controls:  # it reads pictures itself
             back["read"] = np.array(1, np.float32)
             start_1D = np.zeros((1, self.folder.latent_size), np.float32)
-            ends = [self._run("end", silence, start_1D, back | {"page": page[None]}) for page in images_BCHW]
+            ends = [self._run(("end",), silence, start_1D, back | {"page": page[None]})[0] for page in images_BCHW]
             return np.concatenate(ends)
         scale = np.float32(self.folder.model.get("variation", 1))
         starts_BD = (2 * images_BCHW - 1).reshape(len(images_BCHW), -1) / scale
-        return np.concatenate([self._run("end", silence, start_D[None], back) for start_D in starts_BD])
+        return np.concatenate([self._run(("end",), silence, start_D[None], back)[0] for start_D in starts_BD])
+
+    def _side_by_side(
+        self,
+        names: Sequence[str],
+        rows: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+        controls: Mapping[str, NDArray[np.float32]],
+    ) -> list[list[NDArray[np.float32]]]:
+        """Each row a run of its own, as many at a time as there are threads: alone, all but one mostly wait."""
+        if self._threads == 1 or len(rows) == 1:
+            return [self._run(names, features_1FN, noise_1D, controls) for features_1FN, noise_1D in rows]
+        with ThreadPoolExecutor(self._threads) as pool:
+            return list(pool.map(lambda row: self._run(names, row[0], row[1], controls), rows))
 
     def _run(
         self,
-        output: str,
+        names: Sequence[str],
         features_BFN: NDArray[np.float32],
         noise_BD: NDArray[np.float32],
         controls: Mapping[str, NDArray[np.float32]],
-    ) -> NDArray[np.float32]:
+    ) -> list[NDArray[np.float32]]:
+        """The outputs of these names, checked."""
         feeds = {"features": features_BFN, **controls}
         if self.folder.latent_size:
             feeds["noise"] = noise_BD
         try:
-            found: NDArray[np.float32] = self._session.run([output], feeds)[0]
+            found: list[NDArray[np.float32]] = self._session.run(names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class of their own
             raise ModelError(f"{self.folder.path}: {WEIGHTS} cannot be run ({_first_line(error)})") from error
+        return [self._checked(name, output, len(features_BFN)) for name, output in zip(names, found, strict=True)]
+
+    def _checked(self, name: str, output: NDArray[np.float32], num_rows: int) -> NDArray[np.float32]:
         shape, num_labels = self.folder.image, len(self.folder.labels or ())
         expected = {
-            "image": (len(features_BFN), shape.channels, shape.height, shape.width),
-            "heard": (len(features_BFN), num_labels + 1),
-            "painted": (len(features_BFN), num_labels),
-            "end": (len(features_BFN), self.folder.latent_size),
-        }[output]
-        if found.shape != expected:
-            raise ModelError(f"{self.folder.path}: {WEIGHTS} returned {found.shape}, not what its config.json says")
-        if not np.isfinite(found).all():
+            "image": (num_rows, shape.channels, shape.height, shape.width),
+            "heard": (num_rows, num_labels + 1),
+            "painted": (num_rows, num_labels),
+            "end": (num_rows, self.folder.latent_size),
+        }[name]
+        if output.shape != expected:
+            raise ModelError(f"{self.folder.path}: {WEIGHTS} returned {output.shape}, not what its config.json says")
+        if not np.isfinite(output).all():
             raise ModelError(f"{self.folder.path}: {WEIGHTS} returned numbers that are not finite")
-        return found if output == "end" else found.clip(0, 1)
+        return output if name == "end" else output.clip(0, 1)
 
     def _check_signature(self) -> None:
         """Names, types and fixed sizes of the network's ends against the config."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sounds import sine
-from soundsight.audio import Clip, condition, decode
+from soundsight.audio import Clip, activity, condition, decode
 from soundsight.errors import AudioError
 
 RATE_HZ = 8000
@@ -151,3 +151,11 @@ def test_noise_around_a_word_goes_and_the_word_stays(data_root: Path, fsdd: dict
     assert np.mean(kept) > 0.99
     # Of the second of noise around it, a tenth is left at most, in the usual case.
     assert np.median(silence_s) < 0.1
+
+
+@pytest.mark.parametrize("num_levels", [25, 26, 51, 1000])
+def test_the_percentile_of_levels_is_numpys(num_levels: int) -> None:
+    levels_db = np.random.default_rng(num_levels).normal(-60, 20, num_levels).astype(np.float32)
+    for percent in (0, 2, 50, 100):
+        found = activity._percentile(levels_db, percent)
+        assert found == pytest.approx(float(np.percentile(levels_db, percent)), abs=1e-4)

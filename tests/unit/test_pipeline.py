@@ -97,6 +97,19 @@ def test_features_computed_before(pipe: AudioToImage, recordings: list[Path]) ->
         np.testing.assert_array_equal(pictures.array, pipe(path, num_images=2, seed=9).array)
 
 
+def test_threads_change_neither_pictures_nor_what_is_heard(recordings: list[Path]) -> None:
+    """More sounds than are held at once, too: each stays with its own pictures."""
+    one = AudioToImage.from_pretrained("digits")
+    two = AudioToImage.from_pretrained("digits", threads=2)
+    features = one.extract([one.hear(path)[0] for path in recordings])
+    assert len(recordings) * 30 > 256
+    found = two.from_features(features, num_images=30, seed=4)
+    assert len({pictures.heard for pictures in found}) == len(recordings)
+    for path, heard_FN, pictures in zip(recordings, features, found, strict=True):
+        np.testing.assert_array_equal(pictures.array, one(path, num_images=30, seed=4).array)
+        assert pictures.heard == one.recognise(heard_FN)
+
+
 def test_splitting_is_cutting_by_hand(pipe: AudioToImage) -> None:
     words = [_voice(seed) for seed in (0, 3)]
     gap = np.zeros(8000, np.float32)

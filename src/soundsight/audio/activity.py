@@ -69,10 +69,16 @@ def threshold(levels_db: Float32, range_db: float, above_floor_db: float) -> flo
     if len(levels_db) < _FLOOR_FRAMES:
         return limit_db
     floor_db = float(np.lib.stride_tricks.sliding_window_view(levels_db, _FLOOR_FRAMES).max(axis=1).min())
-    is_noise = floor_db - float(np.percentile(levels_db, 2)) < _FLOOR_SPREAD_DB
+    is_noise = floor_db - _percentile(levels_db, 2) < _FLOOR_SPREAD_DB
     if is_noise and floor_db < peak_db - _FLOOR_BELOW_PEAK_DB:
         limit_db = max(limit_db, floor_db + above_floor_db)
     return limit_db
+
+
+def _percentile(values_N: Float32, percent: float) -> float:
+    """As ``numpy.percentile``, which first loads masked arrays: a twentieth of a cold start."""
+    place = percent / 100 * (len(values_N) - 1)
+    return float(np.interp(place, np.arange(len(values_N)), np.sort(values_N)))
 
 
 def runs(active: NDArray[np.bool_], bridge: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:

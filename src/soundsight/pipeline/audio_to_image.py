@@ -197,13 +197,11 @@ class AudioToImage(Hearing):
         self.check_numbers(num_images, seed, size)
         self.check(controls)
         noise_MD = self.draw_noise(seed, num_images, controls)
-        inputs = inputs_of(controls)
         names = ["features"] * len(features_BFN) if sounds is None else list(sounds)
         results = []
-        for features_FN, name in zip(np.asarray(features_BFN, np.float32), names, strict=True):
-            repeated = np.broadcast_to(features_FN, (int(num_images), *features_FN.shape))
-            images = self._scale(self.generator(repeated, noise_MD, inputs), size)
-            heard = self.recognise(features_FN)
+        painted = self.generator.paint(np.asarray(features_BFN, np.float32), noise_MD, inputs_of(controls))
+        for name, (images_MCHW, heard_X) in zip(names, painted, strict=True):
+            images, heard = self._scale(images_MCHW, size), None if heard_X is None else self._heard(heard_X)
             results.append(Pictures(images, int(seed), self.folder.name, name, heard=heard, turned=told(controls)))
         return results
 
@@ -320,9 +318,10 @@ class AudioToImage(Hearing):
 
     def recognise(self, features_FN: NDArray[np.float32]) -> Heard | None:
         """What the model takes features for; None where it does not say."""
-        if not self.listens:
-            return None
-        *labels_L, outlier = self.generator.listen(features_FN[None])[0].tolist()
+        return self._heard(self.generator.listen(features_FN[None])[0]) if self.listens else None
+
+    def _heard(self, heard_X: NDArray[np.float32]) -> Heard:
+        *labels_L, outlier = heard_X.tolist()
         best = int(np.argmax(labels_L))
         return Heard((self.folder.labels or ())[best], labels_L[best], outlier)
 
