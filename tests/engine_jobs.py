@@ -36,7 +36,7 @@ class Painter:
     def wait(self) -> None:
         assert self.begun.acquire(timeout=LONG_S)
 
-    def together(self, features_BFN: np.ndarray, noise_BD: np.ndarray, inputs: Any) -> np.ndarray:
+    def together(self, features_BFN: np.ndarray, noise_BD: np.ndarray, inputs: Any) -> tuple[np.ndarray, None]:
         given = inputs.get("steps", np.zeros(1, np.float32))
         self.inputs.append(float(given[0]))
         self.calls.append([(float(f[0, 0]), float(n[0])) for f, n in zip(features_BFN, noise_BD, strict=True)])
@@ -45,7 +45,7 @@ class Painter:
         if (noise_BD < 0).any():
             raise ModelError("/secret/folder: the network cannot be run")
         told = [features_BFN[:, 0, 0], noise_BD[:, 0], np.broadcast_to(given, len(noise_BD))]
-        return np.stack(told, axis=1).astype(np.float32)[:, None, None, :]
+        return np.stack(told, axis=1).astype(np.float32)[:, None, None, :], None
 
 
 class Job:
@@ -85,7 +85,8 @@ class Job:
             for i in range(self.num_images)
         ]
 
-    def take(self, row: Row, image_CHW: np.ndarray) -> None:
+    def take(self, row: Row, image_CHW: np.ndarray, heard_X: np.ndarray | None) -> None:
+        assert heard_X is None
         assert not self.ended.is_set()
         if len(self.pictures) == 1:
             self._break("take")

@@ -271,10 +271,10 @@ def test_the_line_in_the_middle(client: TestClient, monkeypatch: pytest.MonkeyPa
 
     take = ImagesJob.take
 
-    def breaks(job: ImagesJob, row: Any, image: Any) -> None:
+    def breaks(job: ImagesJob, row: Any, *answers: Any) -> None:
         if row.index == 2:
             raise RuntimeError("/secret")
-        take(job, row, image)
+        take(job, row, *answers)
 
     monkeypatch.setattr(ImagesJob, "take", breaks)
     answer = client.post("/v1/images?format=ndjson&num_images=4", content=SEVEN)

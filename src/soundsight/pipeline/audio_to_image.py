@@ -201,7 +201,7 @@ class AudioToImage(Hearing):
         results = []
         painted = self.generator.paint(np.asarray(features_BFN, np.float32), noise_MD, inputs_of(controls))
         for name, (images_MCHW, heard_X) in zip(names, painted, strict=True):
-            images, heard = self._scale(images_MCHW, size), None if heard_X is None else self._heard(heard_X)
+            images, heard = self._scale(images_MCHW, size), None if heard_X is None else self.named(heard_X)
             results.append(Pictures(images, int(seed), self.folder.name, name, heard=heard, turned=told(controls)))
         return results
 
@@ -318,9 +318,10 @@ class AudioToImage(Hearing):
 
     def recognise(self, features_FN: NDArray[np.float32]) -> Heard | None:
         """What the model takes features for; None where it does not say."""
-        return self._heard(self.generator.listen(features_FN[None])[0]) if self.listens else None
+        return self.named(self.generator.listen(features_FN[None])[0]) if self.listens else None
 
-    def _heard(self, heard_X: NDArray[np.float32]) -> Heard:
+    def named(self, heard_X: NDArray[np.float32]) -> Heard:
+        """An answer (L + 1,) of ``Generator.listen`` in the model's words."""
         *labels_L, outlier = heard_X.tolist()
         best = int(np.argmax(labels_L))
         return Heard((self.folder.labels or ())[best], labels_L[best], outlier)

@@ -64,8 +64,8 @@ class Job(Protocol):
     def begin(self) -> list[Row]:
         """Decode and hear; what has to be painted."""
 
-    def take(self, row: Row, image_CHW: Float32) -> None:
-        """A picture is there."""
+    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
+        """A picture is there, and what its sound was taken for, where the network says."""
 
     def finish(self) -> None:
         """All pictures are there."""
@@ -242,7 +242,7 @@ class Engine:
                 if len(chosen) < self._max_rows and (row.generator, row.key) == (first.generator, first.key):
                     chosen.append((each, row))
         try:
-            images_BCHW = first.generator.together(
+            images_BCHW, heard_BX = first.generator.together(
                 np.stack([row.features_FN for _, row in chosen]),
                 np.stack([row.noise_D for _, row in chosen]),
                 first.inputs,
@@ -252,12 +252,13 @@ class Engine:
                 _end(each, error)
             return
         self._watch(len(chosen))
-        for (each, row), image_CHW in zip(chosen, images_BCHW, strict=True):
+        told = [None] * len(chosen) if heard_BX is None else list(heard_BX)
+        for (each, row), image_CHW, heard_X in zip(chosen, images_BCHW, told, strict=True):
             if not each.rows:  # it failed at an earlier picture of this call
                 continue
             each.rows.popleft()
             try:
-                each.job.take(row, image_CHW)
+                each.job.take(row, image_CHW, heard_X)
             except Exception as error:
                 _end(each, error)
         # Whoever was served goes to the end, so that jobs beyond one call's size take turns.

@@ -56,7 +56,7 @@ class RequestJob:
         """Hear, and say what is to be painted."""
         raise NotImplementedError
 
-    def take(self, row: Row, image_CHW: Float32) -> None:
+    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
         """Nothing was asked to be painted."""
         raise AssertionError
 
@@ -106,17 +106,17 @@ class PictureJob(RequestJob):
         inputs, key = inputs_of(asked), _key(self.options.controls)
         features_BFN = self.pipe.extract(self.clips)
         rows = []
-        for part, (clip, features_FN) in enumerate(zip(self.clips, features_BFN, strict=True)):
-            heard = self.pipe.recognise(features_FN)
-            self.heard.append(heard)
-            self.on_sound(part, clip, features_FN, heard)
+        for part, features_FN in enumerate(features_BFN):
             rows += [
                 Row(self.pipe.generator, features_FN, noise_MD[index], inputs, key, part, index) for index in range(num)
             ]
         return rows
 
-    def take(self, row: Row, image_CHW: Float32) -> None:
-        """A picture at the size that is asked for."""
+    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
+        """A picture at the size that is asked for; the first of a part brings what was heard in it."""
+        if row.index == 0:
+            self.heard.append(None if heard_X is None else self.pipe.named(heard_X))
+            self.on_sound(row.part, self.clips[row.part], row.features_FN, self.heard[-1])
         self.on_image(row.part, row.index, _at_size(image_CHW, self.options.size))
 
     def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
@@ -223,7 +223,7 @@ class MorphJob(RequestJob):
             rows.append(Row(self.pipe.generator, features_1FN[0], noise_1D[0], inputs, key, 0, i))
         return rows
 
-    def take(self, row: Row, image_CHW: Float32) -> None:
+    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
         """Send a frame, or keep it for the whole."""
         image_HWC = _at_size(image_CHW, self.options.size)
         if self.options.format == "ndjson":
