@@ -192,6 +192,11 @@ def test_nothing_to_learn_from_is_told_by_a_plan_too(folder):
         plan(recipe_of(folder, model={"losses": {"l2": 0.0}}))
 
 
+def test_objectives_of_labels_need_labels(folder):
+    with pytest.raises(RecipeError, match="recipe key 'model': the objective legibility is of labels"):
+        plan(recipe_of(folder, model={"losses": {"l2": 1.0, "legibility": 1.0}}))
+
+
 def test_cohesion_needs_moments(tmp_path):
     """Pictures of one sound have no order; and what comes after a gap is another scene."""
     rows = ["sound,image,clip,time_s"]

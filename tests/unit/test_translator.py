@@ -22,7 +22,9 @@ OF_CODE = ("info_nce", "margin")
 
 def build(weights: dict[str, float], *, num_labels: int = 1, **options: Any) -> sound2visual.System:
     torch.manual_seed(0)
-    return sound2visual.System(sound2visual.Config(losses=Weights(**weights), width=8, **options), num_labels)
+    return sound2visual.System(
+        sound2visual.Config(losses=Weights(**weights), width=8, judge_width=8, **options), num_labels
+    )
 
 
 def batch_for(system: Any, size: int = 6) -> dict[str, Tensor]:
@@ -110,10 +112,66 @@ def test_cohesion_compares_changes() -> None:
     torch.testing.assert_close(found.detach(), 2 * (made[1] - made[0]).abs().mean())
 
 
+LABELS = torch.tensor([0, 0, 2, 1, 1, 0])
+
+
+@pytest.mark.parametrize("name", ["legibility", "recognition"])
+def test_objectives_of_labels_teach_hearing(name: str) -> None:
+    once, thrice = (build({"l2": 0.5, name: weight}, num_labels=3) for weight in (1.0, 3.0))
+    batch = batch_for(once) | {"label": LABELS}
+    terms = [losses_of(system, batch)["generator"] for system in (once, thrice)]
+    assert set(terms[0]) == {"l2", name}
+    torch.testing.assert_close(3 * terms[0][name], terms[1][name], rtol=1e-4, atol=1e-5)
+    gradients = torch.autograd.grad(terms[0][name], list(once.encoder.parameters()))
+    assert all(float(gradient.abs().max()) > 0 for gradient in gradients[-2:])
+    with pytest.raises(ValueError, match=f"the objective {name} is of labels"):
+        build({"l2": 0.5, name: 1.0})
+
+
+def test_the_discriminator_learns_to_read_from_real_pictures_alone() -> None:
+    """One that learned from pictures that are made, too, could come to terms with who makes them."""
+    system = build({"adversarial": 1.0, "legibility": 2.0}, num_labels=3).eval()
+    batch = batch_for(system) | {"label": LABELS}
+    found = losses_of(system, batch)
+    seen = system.judge(2 * batch["image"] - 1, nn.functional.one_hot(LABELS, 3).float())[1]
+    wanted = 2 * nn.functional.cross_entropy(system.judge.label(seen[-1].mean(dim=(2, 3))), LABELS)
+    torch.testing.assert_close(found["discriminator"]["legibility"], wanted)
+    made = 2 * system.generate(batch["features"], batch["noise"]) - 1
+    seen = system.judge(made, nn.functional.one_hot(LABELS, 3).float())[1]
+    wanted = 2 * nn.functional.cross_entropy(system.judge.label(seen[-1].mean(dim=(2, 3))), LABELS)
+    torch.testing.assert_close(found["generator"]["legibility"], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_labels", [1, 3])
+def test_the_discriminator_is_told_the_label_where_there_is_one_and_else_the_code(num_labels: int) -> None:
+    """A code moves as hearing learns, and a discriminator that has to follow it learns nothing else."""
+    system = build({"adversarial": 1.0}, num_labels=num_labels)
+    batch = batch_for(system) | {"label": LABELS}
+    batch |= {"picture": torch.rand(6, *system.image_shape), "code": torch.randn(6, 128)}
+    answers = [
+        float(system.eval().losses("discriminator", batch | change, 0)["adversarial"].detach())
+        for change in ({}, {"code": torch.randn(6, 128)}, {"label": LABELS.flip(0)})
+    ]
+    assert (answers[1] == answers[0]) == (num_labels == 3)
+    assert (answers[2] == answers[0]) == (num_labels == 1)
+
+
+def test_the_slope_at_real_pictures_is_penalised_every_eighth_step() -> None:
+    system = build({"adversarial": 1.0}, r1=0.5, spectral_norm=False).eval()
+    batch = batch_for(system)
+    terms = [system.losses("discriminator", dict(batch), step) for step in range(17)]
+    assert [step for step, each in enumerate(terms) if "r1" in each] == [0, 8, 16]
+    real = (2 * batch["image"] - 1).requires_grad_(True)
+    answers = system.judge(real, system.encoder(batch["features"]))[0].flatten(1).mean(dim=1)
+    (slope,) = torch.autograd.grad(answers.sum(), real)
+    torch.testing.assert_close(terms[8]["r1"], 8 * 0.5 * 0.5 * slope.square().sum(dim=(1, 2, 3)).mean())
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
         ({"gradient_penalty": 10.0}, "needs the objective adversarial"),
+        ({"r1": 1.0}, "r1 is of a discriminator"),
         ({"free_bits": 0.5}, "free_bits is of the objective kl"),
         ({"kl_warmup_steps": 100}, "kl_warmup_steps is of the objective kl"),
     ],
@@ -256,3 +314,5 @@ def test_the_judge_compares_what_it_sees_with_what_it_is_told() -> None:
     assert answers.shape == (2, 1, 4, 4)
     assert [layer.shape[1] for layer in seen] == [8, 16, 32]
     assert not torch.allclose(judge(pictures, codes.flip(0))[0], answers)
+    assert judge.label is None
+    assert Judge(3, 8, 3, 5, spectral=True, num_labels=4).read(seen).shape == (2, 4)

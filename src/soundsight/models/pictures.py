@@ -102,21 +102,24 @@ class _Stage(nn.Module):
 
 
 class Judge(nn.Module):
-    """Picture (B, C, H, W) in [-1, 1] and the code of its sound (B, D) → an answer for each patch, (B, 1, H', W').
+    """Picture (B, C, H, W) in [-1, 1] and what it should show (B, D) → an answer for each patch, (B, 1, H', W').
 
     Patches as in Isola et al., *Image-to-Image Translation with Conditional Adversarial Networks*, 2017, section 3.2.2;
-    what the sound says is compared with what is seen as in Miyato & Koyama, *cGANs with Projection Discriminator*,
-    2018, equation 4.
+    what it should show, a label or the code of a sound, is compared with what is seen as in Miyato & Koyama, *cGANs
+    with Projection Discriminator*, 2018, equation 4.
 
     Args:
         image_channels: C.
         width: Channels of the first layer; each further one has twice as many, up to 256.
         num_layers: Each halves the picture.
-        code_size: D.
+        told_size: D.
         spectral: Bound the Lipschitz constant of every layer.
+        num_labels: L, of the pictures that it also reads; 0 for a judge that does not.
     """
 
-    def __init__(self, image_channels: int, width: int, num_layers: int, code_size: int, spectral: bool) -> None:
+    def __init__(
+        self, image_channels: int, width: int, num_layers: int, told_size: int, spectral: bool, num_labels: int = 0
+    ) -> None:
         super().__init__()
         norm: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else nn.Identity()
         widths = [min(256, width * 2**i) for i in range(num_layers)]
@@ -125,13 +128,20 @@ class Judge(nn.Module):
             for a, b in zip((image_channels, *widths), widths, strict=False)
         )
         self.look = norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
-        self.listen = norm(nn.Linear(code_size, widths[-1]))
+        self.listen = norm(nn.Linear(told_size, widths[-1]))
+        self.label = nn.Linear(widths[-1], num_labels) if num_labels else None
 
-    def forward(self, image_BCHW: Tensor, code_BD: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, image_BCHW: Tensor, told_BD: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The answers (B, 1, H', W'), and the activations of every layer."""
         seen = []
         for layer in self.layers:
             image_BCHW = functional.leaky_relu(layer(image_BCHW), 0.2)
             seen.append(image_BCHW)
-        fits_B1HW = (image_BCHW * self.listen(code_BD)[:, :, None, None]).sum(dim=1, keepdim=True)
+        fits_B1HW = (image_BCHW * self.listen(told_BD)[:, :, None, None]).sum(dim=1, keepdim=True)
         return self.look(image_BCHW) + fits_B1HW, seen
+
+    def read(self, seen: list[Tensor]) -> Tensor:
+        """Logits (B, L) of the label, from the activations of every layer."""
+        assert self.label is not None
+        logits_BL: Tensor = self.label(seen[-1].float().mean(dim=(2, 3)))
+        return logits_BL

@@ -1,9 +1,9 @@
 """From a sound to a scene by any mixture of objectives: what the systems of the survey have in common.
 
 An encoder makes a code of a sound, a generator a picture of the code; beside them, where their objectives weigh more
-than 0, a discriminator, a network that tells the sound again from the picture, and two heads that bring sounds and
-pictures into one space. Surveys name these systems by their encoder and their objectives and print no more of them;
-generator and discriminator are ours.
+than 0, a discriminator, a network that tells the sound again from the picture, a head that names the code, and two that
+bring sounds and pictures into one space. Surveys name these systems by their encoder and their objectives and print no
+more of them; generator and discriminator are ours.
 
 Pictures are in [-1, 1] inside and in [0, 1] outside.
 """
@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 from torch import Tensor, nn
+from torch.nn import functional
 
 from soundsight.losses import adversarial, contrastive, reconstruction
 from soundsight.losses import ssim as similarity
@@ -35,6 +36,9 @@ from soundsight.models.layers import reparameterise
 from soundsight.models.pictures import Judge, Transposed, Upsampling
 
 __all__ = ["Options", "Translator", "Weights"]
+
+_R1_EVERY = 8
+"""Steps, as in Karras et al., *Analyzing and Improving the Image Quality of StyleGAN*, 2020, section 4.1."""
 
 
 class Weights(BaseModel):
@@ -49,12 +53,17 @@ class Weights(BaseModel):
     ms_ssim: NonNegativeFloat = 0.0
     adversarial: NonNegativeFloat = 0.0
     feature_matching: NonNegativeFloat = 0.0
+    legibility: NonNegativeFloat = 0.0
+    """The discriminator also learns to read the label from real pictures, and reads those that are made (Odena, Olah &
+    Shlens, *Conditional Image Synthesis with Auxiliary Classifier GANs*, 2017, section 3); for data with labels."""
     kl: NonNegativeFloat = 0.0
     """For a code that is drawn (``variational``)."""
     info_nce: NonNegativeFloat = 0.0
     """Sounds and real pictures in one space, which the code is asked to know; of one label all belong together."""
     margin: NonNegativeFloat = 0.0
     """The same with a margin: each sound beside its own picture and beside another one."""
+    recognition: NonNegativeFloat = 0.0
+    """The label is told from the code, by cross-entropy: a picture teaches hearing slowly; for data with labels."""
     cycle: NonNegativeFloat = 0.0
     """The features are told again from the picture."""
     cohesion: NonNegativeFloat = 0.0
@@ -63,7 +72,7 @@ class Weights(BaseModel):
     @property
     def needs_judge(self) -> bool:
         """Whether there is a discriminator."""
-        return self.adversarial > 0 or self.feature_matching > 0
+        return self.adversarial > 0 or self.feature_matching > 0 or self.legibility > 0
 
     @property
     def needs_space(self) -> bool:
@@ -86,11 +95,15 @@ class Options(BaseModel):
     channels: tuple[PositiveInt, ...] = (256, 128, 64, 32)
     """Of the decoder ``transposed``: one less than the times that the picture doubles from one pixel."""
     width: PositiveInt = 32
-    """Channels of the largest picture of the decoder ``upsampling``, and of the first layer that judges."""
+    """Channels of the largest picture of the decoder ``upsampling``."""
+    judge_width: PositiveInt = 32
+    """Channels of the discriminator's first layer."""
     losses: Weights = Weights(l2=1.0)
     game: adversarial.Game = "non-saturating"
     gradient_penalty: NonNegativeFloat = 0.0
     """Weight of the penalty on the discriminator's slope between real and generated pictures."""
+    r1: NonNegativeFloat = 0.0
+    """Weight γ of the penalty on its slope at real pictures (Mescheder et al., 2018), taken every eighth step."""
     spectral_norm: bool = True
     judge_layers: PositiveInt = 3
     huber_delta: PositiveFloat = 0.1
@@ -113,8 +126,9 @@ class Options(BaseModel):
             raise ValueError("the objective kl needs variational: this code is not drawn")
         if self.variational and not self.latent_size:
             raise ValueError("variational needs a latent_size above 0")
-        if self.gradient_penalty and not self.losses.needs_judge:
-            raise ValueError("gradient_penalty is of a discriminator: it needs the objective adversarial")
+        for name in ("gradient_penalty", "r1"):
+            if getattr(self, name) and not self.losses.needs_judge:
+                raise ValueError(f"{name} is of a discriminator: it needs the objective adversarial")
         for name in ("free_bits", "kl_warmup_steps"):
             if getattr(self, name) and not self.losses.kl:
                 raise ValueError(f"{name} is of the objective kl, which weighs 0")
@@ -136,7 +150,7 @@ class _Space(nn.Module):
 
     def forward(self, code_BK: Tensor, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         embeddings = self.of_code(code_BK), self.of_image(image_BCHW)
-        return tuple(nn.functional.normalize(e.float()) for e in embeddings)  # type: ignore[return-value]
+        return tuple(functional.normalize(e.float()) for e in embeddings)  # type: ignore[return-value]
 
 
 class _Teller(nn.Module):
@@ -164,7 +178,11 @@ class Translator(nn.Module):
         config: Options.
         encoder: Features (B, F, N) → (B, ``code_size``), or twice as many where the code is drawn.
         features_shape: (F, N).
-        num_labels: Of the data; with more than one, sounds and pictures of a label belong together.
+        num_labels: Of the data; with more than one, sounds and pictures of a label belong together, and it is the
+            label that the discriminator compares with the picture. Else it is the code.
+
+    Raises:
+        ValueError: An objective is of labels, and there are none.
     """
 
     def __init__(
@@ -172,7 +190,10 @@ class Translator(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.features_shape = config, features_shape
-        self._by_label = num_labels > 1
+        self._num_labels, self._by_label = num_labels, num_labels > 1
+        for name in ("legibility", "recognition"):
+            if getattr(config.losses, name) and not self._by_label:
+                raise ValueError(f"the objective {name} is of labels, and these data have none")
         channels, size = config.image_channels, config.image_size
         self.image_shape = (channels, size, size)
         self.latent_size = config.latent_size
@@ -183,13 +204,17 @@ class Translator(nn.Module):
             self.generator: nn.Module = Transposed(given, config.channels, channels)
         else:
             self.generator = Upsampling(given, config.width, size, channels)
-        self.judge = self.space = self.teller = None
-        self.for_training = ("judge", "space", "teller")
+        self.judge = self.space = self.teller = self.namer = None
+        self.for_training = ("judge", "space", "teller", "namer")
         known = self.latent_size if config.variational else config.code_size
         if config.losses.needs_judge:
-            self.judge = Judge(channels, config.width, config.judge_layers, known, config.spectral_norm)
+            told = num_labels if self._by_label else known
+            read = num_labels if config.losses.legibility else 0
+            self.judge = Judge(channels, config.judge_width, config.judge_layers, told, config.spectral_norm, read)
         if config.losses.needs_space:
             self.space = _Space(known, channels)
+        if config.losses.recognition:
+            self.namer = nn.Linear(known, num_labels)
         if config.losses.cycle:
             self.teller = _Teller(channels, features_shape)
         self.phases = ("discriminator", "generator") if self.judge is not None else ("generator",)
@@ -207,13 +232,13 @@ class Translator(nn.Module):
             phase: ``"discriminator"``, then ``"generator"``, which judges the pictures that the first was shown.
             batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``); ``label``
                 (B,) where there are several; where the system ``looks_ahead``, ``next_features`` and ``next_image``.
-            step: Optimiser steps taken so far, for the KL warm-up.
+            step: Optimiser steps taken so far, for the KL warm-up and the penalty that is not taken in every step.
         """
         if "picture" not in batch:
             batch |= self._translate(batch["features"], batch["noise"])
         real_BCHW = 2 * batch["image"] - 1
         if phase == "discriminator":
-            return self._discriminator_losses(real_BCHW, batch)
+            return self._discriminator_losses(real_BCHW, batch, step)
         batch["made"] = _outside(batch["picture"])
         terms = self._picture_losses(real_BCHW, batch)
         weights = self.config.losses
@@ -232,18 +257,32 @@ class Translator(nn.Module):
         drawn_BD = reparameterise(mean_BD, log_variance_BD, noise_BD)
         return {"code": mean_BD, "log_variance": log_variance_BD, "picture": self.generator(drawn_BD)}
 
-    def _discriminator_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _discriminator_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         assert self.judge is not None
         judge = self.judge.requires_grad_(True)
-        made_BCHW, code_BK = batch["picture"].detach().float(), batch["code"].detach()
-        sides = adversarial.GAMES[self.config.game]
-        terms = {"adversarial": sides.discriminator(judge(real_BCHW, code_BK)[0], judge(made_BCHW, code_BK)[0])}
+        made_BCHW, told_BD = batch["picture"].detach().float(), self._told(batch)
+        sides, weights = adversarial.GAMES[self.config.game], self.config.losses
+        penalised = bool(self.config.r1) and step % _R1_EVERY == 0
+        real_BCHW = real_BCHW.detach().requires_grad_(penalised)
+        answers, seen = judge(real_BCHW, told_BD)
+        terms = {"adversarial": sides.discriminator(answers, judge(made_BCHW, told_BD)[0])}
+        if weights.legibility:
+            terms["legibility"] = weights.legibility * functional.cross_entropy(judge.read(seen), batch["label"])
+        if penalised:
+            answers_B = answers.float().flatten(1).mean(dim=1)
+            terms["r1"] = _R1_EVERY * self.config.r1 * adversarial.gradient_penalty(answers_B, real_BCHW)
         if self.config.gradient_penalty:
             # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
             share_B = torch.rand(len(real_BCHW)).to(real_BCHW.device)
-            penalty = adversarial.interpolation_penalty(lambda x: judge(x, code_BK)[0], real_BCHW, made_BCHW, share_B)
+            penalty = adversarial.interpolation_penalty(lambda x: judge(x, told_BD)[0], real_BCHW, made_BCHW, share_B)
             terms["penalty"] = self.config.gradient_penalty * penalty
         return terms
+
+    def _told(self, batch: dict[str, Tensor]) -> Tensor:
+        """(B, D) what the discriminator is told that the picture shows: the label, where there are labels."""
+        if self._by_label:
+            return functional.one_hot(batch["label"], self._num_labels).float()
+        return batch["code"].detach()
 
     def _picture_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms that depend on the picture, not yet weighted."""
@@ -258,12 +297,14 @@ class Translator(nn.Module):
         terms = {name: compute() for name, compute in pairs.items() if getattr(weights, name)}
         if self.judge is not None:
             # Its weights' gradients would be computed and thrown away.
-            judge, code_BK = self.judge.requires_grad_(False), batch["code"].detach()
-            answers, made_layers = judge(made_BCHW, code_BK)
+            judge, told_BD = self.judge.requires_grad_(False), self._told(batch)
+            answers, made_layers = judge(made_BCHW, told_BD)
             if weights.adversarial:
                 terms["adversarial"] = adversarial.GAMES[self.config.game].generator(answers)
             if weights.feature_matching:
-                terms["feature_matching"] = adversarial.feature_matching(judge(real_BCHW, code_BK)[1], made_layers)
+                terms["feature_matching"] = adversarial.feature_matching(judge(real_BCHW, told_BD)[1], made_layers)
+            if weights.legibility:
+                terms["legibility"] = functional.cross_entropy(judge.read(made_layers), batch["label"])
         if self.teller is not None:
             terms["cycle"] = cycle(self.teller(made_BCHW), batch["features"])
         if weights.cohesion:
@@ -278,6 +319,9 @@ class Translator(nn.Module):
         if self.config.variational and weights.kl:
             weight = weights.kl * warmup(step, self.config.kl_warmup_steps)
             terms["kl"] = weight * free_bits(batch["code"], batch["log_variance"], self.config.free_bits)
+        if self.namer is not None:
+            recognition = functional.cross_entropy(self.namer(batch["code"]).float(), batch["label"])
+            terms["recognition"] = weights.recognition * recognition
         if self.space is not None:
             sound_BD, image_BD = self.space(batch["code"], real_BCHW)
             # Where labels pair them, any picture of a bark is one of this bark.

@@ -67,6 +67,8 @@ def build_system(config: ModelConfig, num_labels: int) -> tuple[nn.Module, Syste
     options = check_options(config)
     try:
         module = component.System(options, num_labels)
+    except ValueError as error:  # an option that the data do not fit
+        raise RecipeError(f"recipe key 'model': {error}") from error
     except (RuntimeError, MemoryError, OverflowError) as error:  # PyTorch's own kinds for what no memory holds
         raise RecipeError(f"'{config.system}' cannot be built with these sizes: {line(error)}") from error
     return module, cast(System, module)
