@@ -110,6 +110,9 @@ class DataConfig(Strict):
     """``random`` (90/10 over recordings), ``official``, ``speaker:NAME`` (that speaker is the test set), ``clip`` or
     ``fold:N``; of pairs ``block`` (the last quarter of each clip), ``clip``, ``clip:NAME``, or ``random``, which
     leaks."""
+    others: bool = False
+    """Sounds of all classes that ``classes`` leaves out are heard, too, and named, and never painted: where recordings
+    are few, they teach hearing. None is of a source clip that tests. For systems with ``other_labels``."""
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""

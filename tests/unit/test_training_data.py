@@ -14,7 +14,7 @@ import torch
 from sample_data import write_cifar10, write_esc50, write_speech_commands
 from soundsight.audio import Clip
 from soundsight.config import load_recipe
-from soundsight.datasets import esc50, fsdd, outliers, speech_commands, voices
+from soundsight.datasets import esc50, fsdd, outliers, selection, speech_commands, voices
 from soundsight.datasets.splits import make_split
 from soundsight.errors import DatasetError, RecipeError, UnknownNameError
 from soundsight.features import logmel
@@ -284,6 +284,72 @@ def test_a_few_pairs_are_of_all_classes_where_images_come_class_by_class(tmp_pat
         labels = data.labels_N[data.images_P].tolist()
         assert len(labels) == 7
         assert {labels.count(label) for label in range(3)} <= {2, 3}
+
+
+JOINED = {name: {"sounds": [name], "images": [name]} for name in ("cat", "dog", "frog")}
+
+
+@pytest.mark.parametrize("split", ["clip", "fold:2"])
+def test_sounds_of_other_classes_are_named_and_none_of_them_is_beside_a_test(tmp_path, split):
+    """A recording of rain may be cut out of the same minute as the frog that tests."""
+    write_cifar10(tmp_path / "cifar10")
+    write_esc50(tmp_path / "esc50", esc50.INFO.classes, folds=(1, 2))
+    audio, table = tmp_path / "esc50" / "audio", tmp_path / "esc50" / "meta" / "esc50.csv"
+    lines = table.read_text().splitlines()
+    frog, rain = (esc50.INFO.classes.index(name) for name in ("frog", "rain"))
+    for i, line in enumerate(lines):
+        name, *rest = line.split(",")
+        if name.startswith("1-") and int(rest[1]) == rain:  # All of fold 1 lie in clips of frogs.
+            clip, take = name.split("-")[1:3]
+            other = f"1-{int(clip) - 10 * (rain - frog)}-{'DEF'['ABC'.index(take)]}-{rain}.wav"
+            (audio / name).rename(audio / other)
+            lines[i] = ",".join([other, *rest])
+    table.write_text("\n".join(lines) + "\n")
+    chosen = {"sounds": "esc50", "images": "cifar10", "classes": JOINED, "split": split, "augment": {"copies": 2}}
+    data = load(tmp_path, data=chosen | {"others": True})
+    recipe = recipe_for("cvae", data=chosen)
+    sounds = selection.sounds_of(recipe.data, tmp_path)
+    tests = make_split(sounds, split, seed=0).test
+    held = {sounds.source_clips[row] for row in tests}
+    others = selection.others_of(recipe.data, tmp_path)
+    assert len(others) == 47 * 16
+    kept = [
+        row
+        for row in range(len(others))
+        if others.source_clips[row] not in held and not (split == "fold:2" and others.folds[row] == 2)
+    ]
+    assert 0 < len(kept) < len(others)
+    assert any(others.source_clips[row] in held for row in range(len(others))) == (split == "clip")
+    assert data.outliers_OKFN.shape[:2] == (len(kept), 2)
+    assert data.outlier_labels_O.tolist() == others.labels[kept].tolist()
+    assert sorted(set(others.labels.tolist())) == list(range(47))
+    # Which label is whose: the second copies of an epoch are what the batch names them.
+    batch = data.batch(torch.arange(8), 3)
+    assert batch["outliers"].shape == (2, 48, 48)
+    for features_FN, label in zip(batch["outliers"], batch["outlier_labels"].tolist(), strict=True):
+        (row,) = {int(i) for i in (data.outliers_OKFN == features_FN).flatten(2).all(dim=2).nonzero()[:, 0]}
+        assert data.outlier_labels_O[row] == label
+
+
+def test_other_classes_and_a_system_that_names_them_go_together(tmp_path):
+    write_cifar10(tmp_path / "cifar10")
+    write_esc50(tmp_path / "esc50", esc50.INFO.classes, folds=(1, 2))
+    chosen = {"sounds": "esc50", "images": "cifar10", "classes": JOINED, "split": "clip"}
+    model = {"losses": {"l2": 1.0, "recognition": 1.0}, "width": 4}
+    for others, known, match in ((True, 46, "set model.other_labels=47"), (False, 47, "or model.other_labels=0")):
+        recipe = recipe_for("sound2visual", data=chosen | {"others": others}, model=model | {"other_labels": known})
+        with pytest.raises(RecipeError, match=match):
+            train(recipe, tmp_path / f"out{known}", root=tmp_path)
+    recipe = recipe_for("sound2visual", data=chosen | {"others": True}, model=model | {"other_labels": 47})
+    train(recipe, tmp_path / "out", root=tmp_path)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
+    with pytest.raises(RecipeError, match="two kinds of the same"):
+        load(tmp_path, data=chosen | {"others": True, "outliers": 3})
+
+
+def test_there_must_be_other_classes(root):
+    with pytest.raises(RecipeError, match=r"'data\.classes' leaves out no class of fsdd"):
+        load(root, data={"others": True})
 
 
 def test_speech_commands_pair_one_to_one_without_the_publishers_test_recordings(root, tmp_path):

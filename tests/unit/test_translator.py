@@ -142,6 +142,18 @@ def test_the_discriminator_learns_to_read_from_real_pictures_alone() -> None:
     torch.testing.assert_close(found["generator"]["legibility"], wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_other_sounds_are_named_beside_those_that_are_painted() -> None:
+    system = build({"l2": 0.5, "recognition": 2.0}, num_labels=3, other_labels=4).eval()
+    batch = batch_for(system) | {"label": LABELS, "outliers": torch.rand(2, *system.features_shape)}
+    batch |= {"outlier_labels": torch.tensor([3, 0])}
+    found = losses_of(system, batch)["generator"]
+    codes = system.encoder(torch.cat([batch["features"], batch["outliers"]]))
+    labels = torch.cat([LABELS, torch.tensor([6, 3])])
+    torch.testing.assert_close(found["recognition"], 2 * nn.functional.cross_entropy(system.namer(codes), labels))
+    with pytest.raises(ValidationError, match="other_labels is of the objective recognition, which weighs 0"):
+        build({"l2": 0.5}, num_labels=3, other_labels=4)
+
+
 @pytest.mark.parametrize("num_labels", [1, 3])
 def test_the_discriminator_is_told_the_label_where_there_is_one_and_else_the_code(num_labels: int) -> None:
     """A code moves as hearing learns, and a discriminator that has to follow it learns nothing else."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from soundsight import registry
 from soundsight.config import DataConfig
 from soundsight.datasets import pairs, scenes
@@ -23,6 +25,7 @@ __all__ = [
     "is_folder_of_pairs",
     "labels_of",
     "num_labels",
+    "others_of",
     "pairs_of",
     "reader_of",
     "sounds_of",
@@ -55,6 +58,25 @@ def sounds_of(data: DataConfig, root: Path) -> SoundSet:
     component = _component(data.sounds, "sound")
     sounds: SoundSet = component.load(root / data.sounds)
     return relabel(sounds, component.INFO.classes, _groups(data, "sounds")) if data.classes else sounds
+
+
+def others_of(data: DataConfig, root: Path) -> SoundSet:
+    """The recordings of all classes that are left out, labelled from 0 in the data set's order.
+
+    Arguments and errors are as for ``images_of``.
+
+    Raises:
+        RecipeError: No class is left out.
+    """
+    assert data.sounds is not None
+    component = _component(data.sounds, "sound")
+    sounds: SoundSet = component.load(root / data.sounds)
+    wanted = {name for joined in data.classes.values() for name in joined.sounds}
+    there = [component.INFO.classes[label] for label in np.unique(sounds.labels)]
+    left = [(name, (name,)) for name in there if data.classes and name not in wanted]
+    if not left:
+        raise RecipeError(f"recipe key 'data.others': 'data.classes' leaves out no class of {data.sounds}")
+    return relabel(sounds, component.INFO.classes, left)
 
 
 def pairs_of(data: DataConfig, root: Path) -> PairSet:

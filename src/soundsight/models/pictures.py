@@ -1,4 +1,4 @@
-"""What makes pictures from a code, and what tells real ones from them: parts of the systems that paint scenes."""
+"""What makes pictures from a code, what tells real ones from them, and what hears them: parts of what paints scenes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["Judge", "Transposed", "Upsampling"]
+__all__ = ["Judge", "Space", "Teller", "Transposed", "Upsampling"]
 
 
 class Transposed(nn.Module):
@@ -145,3 +145,41 @@ class Judge(nn.Module):
         assert self.label is not None
         logits_BL: Tensor = self.label(seen[-1].float().mean(dim=(2, 3)))
         return logits_BL
+
+
+class Space(nn.Module):
+    """The code of a sound (B, K) and a picture (B, C, S, S) → two embeddings (B, 64)."""
+
+    def __init__(self, code_size: int, image_channels: int) -> None:
+        super().__init__()
+        self.of_code = nn.Linear(code_size, 64)
+        self.of_image = nn.Sequential(
+            nn.AdaptiveAvgPool2d(32),
+            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Flatten(), nn.Linear(64 * 8 * 8, 64)),
+        )
+
+    def forward(self, code_BK: Tensor, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Both embeddings, of length 1."""
+        embeddings = self.of_code(code_BK), self.of_image(image_BCHW)
+        return tuple(functional.normalize(e.float()) for e in embeddings)  # type: ignore[return-value]
+
+
+class Teller(nn.Module):
+    """A picture (B, C, S, S) → the features of its sound (B, F, N)."""
+
+    def __init__(self, image_channels: int, features_shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.features_shape = features_shape
+        self.layers = nn.Sequential(
+            nn.AdaptiveAvgPool2d(32),
+            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
+            *(nn.Flatten(), nn.Linear(64 * 8 * 8, features_shape[0] * features_shape[1])),
+        )
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        """The features."""
+        features_BFN: Tensor = self.layers(image_BCHW).unflatten(1, self.features_shape)
+        return features_BFN

@@ -33,7 +33,7 @@ from soundsight.losses.cohesion import cohesion
 from soundsight.losses.cycle import cycle
 from soundsight.losses.kl import free_bits, warmup
 from soundsight.models.layers import reparameterise
-from soundsight.models.pictures import Judge, Transposed, Upsampling
+from soundsight.models.pictures import Judge, Space, Teller, Transposed, Upsampling
 
 __all__ = ["Options", "Translator", "Weights"]
 
@@ -63,7 +63,7 @@ class Weights(BaseModel):
     margin: NonNegativeFloat = 0.0
     """The same with a margin: each sound beside its own picture and beside another one."""
     recognition: NonNegativeFloat = 0.0
-    """The label is told from the code, by cross-entropy: a picture teaches hearing slowly; for data with labels."""
+    """The label is told from the code, by cross-entropy: pictures teach hearing slowly; for data with labels."""
     cycle: NonNegativeFloat = 0.0
     """The features are told again from the picture."""
     cohesion: NonNegativeFloat = 0.0
@@ -106,6 +106,8 @@ class Options(BaseModel):
     """Weight γ of the penalty on its slope at real pictures (Mescheder et al., 2018), taken every eighth step."""
     spectral_norm: bool = True
     judge_layers: PositiveInt = 3
+    other_labels: NonNegativeInt = 0
+    """Of sounds that are told from the code, too, and never painted (``data.others``)."""
     huber_delta: PositiveFloat = 0.1
     margin: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.1
@@ -129,46 +131,14 @@ class Options(BaseModel):
         for name in ("gradient_penalty", "r1"):
             if getattr(self, name) and not self.losses.needs_judge:
                 raise ValueError(f"{name} is of a discriminator: it needs the objective adversarial")
-        for name in ("free_bits", "kl_warmup_steps"):
-            if getattr(self, name) and not self.losses.kl:
-                raise ValueError(f"{name} is of the objective kl, which weighs 0")
+        for objective, names in (
+            ("kl", ("free_bits", "kl_warmup_steps")),
+            ("recognition", ("other_labels",)),
+        ):
+            for name in names:
+                if getattr(self, name) and not getattr(self.losses, objective):
+                    raise ValueError(f"{name} is of the objective {objective}, which weighs 0")
         return self
-
-
-class _Space(nn.Module):
-    """The code of a sound (B, K) and a picture (B, C, S, S) → two embeddings (B, 64)."""
-
-    def __init__(self, code_size: int, image_channels: int) -> None:
-        super().__init__()
-        self.of_code = nn.Linear(code_size, 64)
-        self.of_image = nn.Sequential(
-            nn.AdaptiveAvgPool2d(32),
-            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
-            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
-            *(nn.Flatten(), nn.Linear(64 * 8 * 8, 64)),
-        )
-
-    def forward(self, code_BK: Tensor, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        embeddings = self.of_code(code_BK), self.of_image(image_BCHW)
-        return tuple(functional.normalize(e.float()) for e in embeddings)  # type: ignore[return-value]
-
-
-class _Teller(nn.Module):
-    """A picture (B, C, S, S) → the features of its sound (B, F, N)."""
-
-    def __init__(self, image_channels: int, features_shape: tuple[int, int]) -> None:
-        super().__init__()
-        self.features_shape = features_shape
-        self.layers = nn.Sequential(
-            nn.AdaptiveAvgPool2d(32),
-            *(nn.Conv2d(image_channels, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
-            *(nn.Conv2d(32, 64, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
-            *(nn.Flatten(), nn.Linear(64 * 8 * 8, features_shape[0] * features_shape[1])),
-        )
-
-    def forward(self, image_BCHW: Tensor) -> Tensor:
-        features_BFN: Tensor = self.layers(image_BCHW).unflatten(1, self.features_shape)
-        return features_BFN
 
 
 class Translator(nn.Module):
@@ -197,6 +167,7 @@ class Translator(nn.Module):
         channels, size = config.image_channels, config.image_size
         self.image_shape = (channels, size, size)
         self.latent_size = config.latent_size
+        self.num_other_labels = config.other_labels
         self.encoder = encoder
         # What the generator is given: the code that is drawn, or the code and the noise beside it.
         given = self.latent_size if config.variational else config.code_size + self.latent_size
@@ -212,11 +183,11 @@ class Translator(nn.Module):
             read = num_labels if config.losses.legibility else 0
             self.judge = Judge(channels, config.judge_width, config.judge_layers, told, config.spectral_norm, read)
         if config.losses.needs_space:
-            self.space = _Space(known, channels)
+            self.space = Space(known, channels)
         if config.losses.recognition:
-            self.namer = nn.Linear(known, num_labels)
+            self.namer = nn.Linear(known, num_labels + config.other_labels)
         if config.losses.cycle:
-            self.teller = _Teller(channels, features_shape)
+            self.teller = Teller(channels, features_shape)
         self.phases = ("discriminator", "generator") if self.judge is not None else ("generator",)
         self.looks_ahead = config.losses.cohesion > 0
 
@@ -231,11 +202,12 @@ class Translator(nn.Module):
         Args:
             phase: ``"discriminator"``, then ``"generator"``, which judges the pictures that the first was shown.
             batch: ``features`` (B, F, N), ``image`` (B, C, S, S) in [0, 1], ``noise`` (B, ``latent_size``); ``label``
-                (B,) where there are several; where the system ``looks_ahead``, ``next_features`` and ``next_image``.
+                (B,) where there are several; with ``other_labels`` sounds ``outliers`` (O, F, N) and their
+                ``outlier_labels`` (O,); where the system ``looks_ahead``, ``next_features`` and ``next_image``.
             step: Optimiser steps taken so far, for the KL warm-up and the penalty that is not taken in every step.
         """
         if "picture" not in batch:
-            batch |= self._translate(batch["features"], batch["noise"])
+            batch |= self._translate(batch["features"], batch["noise"], batch.get("outliers"))
         real_BCHW = 2 * batch["image"] - 1
         if phase == "discriminator":
             return self._discriminator_losses(real_BCHW, batch, step)
@@ -249,13 +221,19 @@ class Translator(nn.Module):
             terms = {name: getattr(weights, name) * term for name, term in terms.items()}
         return terms | self._code_losses(real_BCHW, batch, step)
 
-    def _translate(self, features_BFN: Tensor, noise_BD: Tensor) -> dict[str, Tensor]:
-        code_BK = self.encoder(features_BFN)
+    def _translate(self, features_BFN: Tensor, noise_BD: Tensor, others_OFN: Tensor | None = None) -> dict[str, Tensor]:
+        if others_OFN is None:
+            others_OFN = features_BFN[:0]
+        # Together: batch norm would else learn two kinds of batches, and know neither in use.
+        code_XK = self.encoder(torch.cat([features_BFN, others_OFN]))
+        code_BK, others_OK = code_XK.split([len(features_BFN), len(others_OFN)])
         if not self.config.variational:
-            return {"code": code_BK, "picture": self.generator(torch.cat([code_BK, noise_BD], dim=1))}
+            made_BCHW = self.generator(torch.cat([code_BK, noise_BD], dim=1))
+            return {"code": code_BK, "other_code": others_OK, "picture": made_BCHW}
         mean_BD, log_variance_BD = code_BK.chunk(2, dim=1)
-        drawn_BD = reparameterise(mean_BD, log_variance_BD, noise_BD)
-        return {"code": mean_BD, "log_variance": log_variance_BD, "picture": self.generator(drawn_BD)}
+        made_BCHW = self.generator(reparameterise(mean_BD, log_variance_BD, noise_BD))
+        others_OD = others_OK.chunk(2, dim=1)[0]
+        return {"code": mean_BD, "other_code": others_OD, "log_variance": log_variance_BD, "picture": made_BCHW}
 
     def _discriminator_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         assert self.judge is not None
@@ -320,7 +298,11 @@ class Translator(nn.Module):
             weight = weights.kl * warmup(step, self.config.kl_warmup_steps)
             terms["kl"] = weight * free_bits(batch["code"], batch["log_variance"], self.config.free_bits)
         if self.namer is not None:
-            recognition = functional.cross_entropy(self.namer(batch["code"]).float(), batch["label"])
+            codes, labels = [batch["code"]], [batch["label"]]
+            if self.num_other_labels:
+                codes.append(batch["other_code"])
+                labels.append(self._num_labels + batch["outlier_labels"])
+            recognition = functional.cross_entropy(self.namer(torch.cat(codes)).float(), torch.cat(labels))
             terms["recognition"] = weights.recognition * recognition
         if self.space is not None:
             sound_BD, image_BD = self.space(batch["code"], real_BCHW)

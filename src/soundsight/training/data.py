@@ -16,6 +16,12 @@ from soundsight.training.system import System
 __all__ = ["TrainingData", "check_shapes", "stream"]
 
 
+_TENSORS = (
+    *("images_NCHW", "labels_N", "features_RKFN", "sounds_P", "images_P"),
+    *("outliers_OKFN", "next_P", "outlier_labels_O"),
+)
+
+
 def stream(seed: int, purpose: str, index: int = 0) -> np.random.Generator:
     """A generator that depends on nothing but its arguments, so that a resumed run draws what it would have drawn."""
     key = int.from_bytes(purpose.encode()[:8].ljust(8, b"\0"), "little")
@@ -32,13 +38,15 @@ class TrainingData:
         features_RKFN: (R, K, F, N) float32, K versions of each recording; None where no sound is read.
         sounds_P: (P,) int64, recording of each pair; None where no sound is read.
         images_P: (P,) int64, image of each pair.
-        outliers_OKFN: (O, K, F, N) float32, K versions of each sound that is no digit; None where there are none.
+        outliers_OKFN: (O, K, F, N) float32, K versions of each sound that is none of the labels; None where there are
+            none.
         augment: Masks drawn for each batch.
         silence: What is put in place of what is masked.
         latent_size: D of the noise.
         seed: Of everything drawn.
         facts: What is worth noting in the model's config.
         next_P: (P,) pair that follows each in its clip, itself where none does; None where nobody looks ahead.
+        outlier_labels_O: (O,) int64, what they are, from 0; None where nobody knows or asks.
     """
 
     images_NCHW: Tensor
@@ -53,17 +61,14 @@ class TrainingData:
     seed: int
     facts: dict[str, Any]
     next_P: Tensor | None = None
+    outlier_labels_O: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images_P)
 
     def to(self, device: torch.device) -> TrainingData:
         """The same data on another device."""
-        moved = {
-            name: value.to(device)
-            for name in ("images_NCHW", "labels_N", "features_RKFN", "sounds_P", "images_P", "outliers_OKFN", "next_P")
-            if (value := getattr(self, name)) is not None
-        }
+        moved = {name: value.to(device) for name in _TENSORS if (value := getattr(self, name)) is not None}
         return replace(self, **moved)
 
     def order(self, epoch: int) -> Tensor:
@@ -73,8 +78,9 @@ class TrainingData:
     def batch(self, rows_B: Tensor, step: int) -> dict[str, Tensor]:
         """``image`` (B, C, H, W) in [0, 1] and ``label`` (B,); with sound ``features`` (B, F, N), ``noise`` (B, D) too.
 
-        Where there are sounds that are no digit, ``outliers`` are a quarter as many, (B / 4, F, N). For systems that
-        look ahead, ``next_image`` and ``next_features`` are of the pair that follows in its clip.
+        Where there are sounds that are none of the labels, ``outliers`` are a quarter as many, (B / 4, F, N), and
+        ``outlier_labels`` (B / 4,) what they are, where that is known. For systems that look ahead, ``next_image`` and
+        ``next_features`` are of the pair that follows in its clip.
 
         Args:
             rows_B: Pairs, on the CPU.
@@ -98,6 +104,8 @@ class TrainingData:
             version_B = torch.randint(num_versions, (size,), generator=generator).to(device)
             outliers_BFN = self.outliers_OKFN[which_B, version_B]
             batch["outliers"] = _mask(outliers_BFN, self.augment, self.silence, generator)
+            if self.outlier_labels_O is not None:
+                batch["outlier_labels"] = self.outlier_labels_O[which_B]
         if self.next_P is not None:
             next_B = self.next_P[rows_B]
             batch["next_image"] = self.images_NCHW[self.images_P[next_B]].float() / 255
@@ -117,6 +125,13 @@ def check_shapes(system: System, data: TrainingData) -> None:
     features_shape = None if data.features_RKFN is None else tuple(data.features_RKFN.shape[2:])
     if features_shape != system.features_shape:
         raise RecipeError(f"the system reads features {system.features_shape}, the recipe gives {features_shape}")
+    known = int(getattr(system, "num_other_labels", 0))
+    given = 0 if data.outlier_labels_O is None else int(data.outlier_labels_O.max()) + 1
+    if known != given:
+        raise RecipeError(
+            f"'model.other_labels' is {known}, and 'data.others' gives sounds of {given} other classes; "
+            + (f"set model.other_labels={given}" if given else "set data.others=true, or model.other_labels=0")
+        )
 
 
 def _mask(features_BFN: Tensor, config: Augment, silence: float, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from soundsight.datasets.info import data_root
 from soundsight.datasets.pair_set import PairSet
 from soundsight.datasets.pair_splits import split_pairs
 from soundsight.datasets.pairing import many_to_one, one_to_one
-from soundsight.datasets.selection import images_of, labels_of, pairs_of, sounds_of
+from soundsight.datasets.selection import images_of, labels_of, others_of, pairs_of, sounds_of
 from soundsight.datasets.sketch import sketch
 from soundsight.datasets.splits import Split, make_split
 from soundsight.datasets.types import SoundSet
@@ -102,6 +102,7 @@ def load_training_data(
     split = make_split(sounds, recipe.data.split, seed=recipe.train.seed)
     clips, labels_R = _spoken(recipe, front, sounds, split)
     changed = augment.copies(clips, recipe.data.augment, stream(recipe.train.seed, "augment"), front.prepare)
+    others = _others(recipe, front, root, sounds, split)
     pair = {"many-to-one": many_to_one, "one-to-one": one_to_one}[recipe.data.pairing]
     pairs = pair(images.labels, labels_R, stream(recipe.train.seed, "pairing"))
     few_P = _few(len(pairs), recipe.data.max_pairs)
@@ -110,7 +111,8 @@ def load_training_data(
         features_RKFN=torch.from_numpy(front.versions(changed)),
         sounds_P=torch.from_numpy(pairs.sounds[few_P]),
         images_P=torch.from_numpy(pairs.images[few_P]),
-        outliers_OKFN=_outlier_features(recipe, front, clips),
+        outliers_OKFN=_outlier_features(recipe, front, clips) if others is None else others[0],
+        outlier_labels_O=None if others is None else others[1],
         silence=_silence(front, recipe.data.augment),
         facts={
             "pairs": min(len(pairs), recipe.data.max_pairs or len(pairs)),
@@ -128,6 +130,7 @@ def _load_pairs(recipe: Recipe, latent_size: int, root: Path, image_size: int, l
         ("classes", bool(recipe.data.classes)),
         ("voices", recipe.data.voices > 0),
         ("outliers", recipe.data.outliers > 0),
+        ("others", recipe.data.others),
     ):
         if unfit:
             raise RecipeError(f"recipe key 'data.{key}' is for labelled sounds; leave it out beside 'data.pairs'")
@@ -273,6 +276,40 @@ def _outlier_features(recipe: Recipe, front: FrontEnd, spoken: Sequence[Clip]) -
     # More sounds are worth more than more copies of them.
     few = recipe.data.augment.model_copy(update={"copies": min(recipe.data.augment.copies, _OUTLIER_COPIES)})
     return torch.from_numpy(front.versions(augment.copies(clips, few, rng, front.prepare)))
+
+
+def _others(
+    recipe: Recipe, front: FrontEnd, root: Path, sounds: SoundSet, split: Split
+) -> tuple[Tensor, Tensor] | None:
+    """Features (O, K, F, N) and labels (O,) of the classes that are left out, changed as the recordings are.
+
+    None is of a source clip that tests, nor of the fold, the speaker or the publisher's part that does.
+
+    Raises:
+        RecipeError: No class is left out, or other outliers are wanted, too.
+    """
+    if not recipe.data.others:
+        return None
+    if recipe.data.outliers:
+        raise RecipeError("recipe key 'data.others' and 'data.outliers' are two kinds of the same; choose one")
+    others = others_of(recipe.data, root)
+    others = others.select(np.flatnonzero(~_beside_tests(others, sounds, split)))
+    clips = others.load(sample_rate_hz=front.options.sample_rate_hz, prepare=front.prepare)
+    changed = augment.copies(clips, recipe.data.augment, stream(recipe.train.seed, "others"), front.prepare)
+    return torch.from_numpy(front.versions(changed)), torch.from_numpy(others.labels)
+
+
+def _beside_tests(others: SoundSet, sounds: SoundSet, split: Split) -> NDArray[np.bool_]:
+    """(O,) what is of another class, and so near to test recordings that it may not train."""
+    near_O = np.zeros(len(others), np.bool_)
+    kind = split.name.partition(":")[0]
+    # One source may be cut into takes of several classes, a bird in the rain, whatever the split.
+    columns = {"source_clips", {"speaker": "speakers", "fold": "folds", "official": "official_test"}.get(kind)}
+    for column in columns - {None}:
+        if getattr(sounds, str(column)) is not None:
+            tested = np.asarray(getattr(sounds, str(column)))[split.test]
+            near_O |= np.isin(np.asarray(getattr(others, str(column))), tested)
+    return near_O
 
 
 def front_end(features: dict[str, Any]) -> FrontEnd:
