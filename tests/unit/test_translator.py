@@ -154,6 +154,24 @@ def test_other_sounds_are_named_beside_those_that_are_painted() -> None:
         build({"l2": 0.5}, num_labels=3, other_labels=4)
 
 
+def test_a_generator_that_is_told_the_label_sees_nothing_else_of_the_sound() -> None:
+    system = build({"l2": 0.5, "recognition": 1.0}, num_labels=3, told="label", other_labels=4).eval()
+    batch = batch_for(system) | {"label": LABELS, "outliers": torch.rand(2, *system.features_shape)}
+    batch |= {"outlier_labels": torch.tensor([3, 0])}
+    first = dict(batch)
+    terms = system.losses("generator", first, 0)
+    given = torch.cat([nn.functional.one_hot(LABELS, 3).float(), batch["noise"]], dim=1)
+    torch.testing.assert_close(first["picture"], system.generator(given))
+    assert all(p.grad is None for p in system.encoder.parameters())
+    assert torch.autograd.grad(terms["l2"], list(system.encoder.parameters()), allow_unused=True)[0] is None
+    assert torch.autograd.grad(terms["recognition"], list(system.encoder.parameters()))[0].abs().max() > 0
+    shares = system.namer(system.encoder(batch["features"]))[:, :3].softmax(dim=1)
+    wanted = system.generator(torch.cat([shares, batch["noise"]], dim=1))
+    torch.testing.assert_close(2 * system.generate(batch["features"], batch["noise"]) - 1, wanted)
+    assert "namer" not in system.for_training
+    assert "namer" in build({"l2": 0.5, "recognition": 1.0}, num_labels=3).for_training
+
+
 @pytest.mark.parametrize("num_labels", [1, 3])
 def test_the_discriminator_is_told_the_label_where_there_is_one_and_else_the_code(num_labels: int) -> None:
     """A code moves as hearing learns, and a discriminator that has to follow it learns nothing else."""
@@ -184,6 +202,8 @@ def test_the_slope_at_real_pictures_is_penalised_every_eighth_step() -> None:
     [
         ({"gradient_penalty": 10.0}, "needs the objective adversarial"),
         ({"r1": 1.0}, "r1 is of a discriminator"),
+        ({"told": "label"}, "told='label' is of the objective recognition"),
+        ({"told": "label", "variational": True, "latent_size": 4}, "choose one"),
         ({"free_bits": 0.5}, "free_bits is of the objective kl"),
         ({"kl_warmup_steps": 100}, "kl_warmup_steps is of the objective kl"),
     ],

@@ -106,6 +106,10 @@ class Options(BaseModel):
     """Weight γ of the penalty on its slope at real pictures (Mescheder et al., 2018), taken every eighth step."""
     spectral_norm: bool = True
     judge_layers: PositiveInt = 3
+    told: Literal["code", "label"] = "code"
+    """What the generator is told: the code of the sound, or the label, in training the pair's and in use what is
+    recognised, as shares of all labels. A code tells recordings of a label apart, too, and a generator takes that for
+    its noise: each recording then has one picture."""
     other_labels: NonNegativeInt = 0
     """Of sounds that are told from the code, too, and never painted (``data.others``)."""
     huber_delta: PositiveFloat = 0.1
@@ -131,12 +135,15 @@ class Options(BaseModel):
         for name in ("gradient_penalty", "r1"):
             if getattr(self, name) and not self.losses.needs_judge:
                 raise ValueError(f"{name} is of a discriminator: it needs the objective adversarial")
-        for objective, names in (
-            ("kl", ("free_bits", "kl_warmup_steps")),
-            ("recognition", ("other_labels",)),
+        by_label = self.told == "label"
+        if by_label and self.variational:
+            raise ValueError("told='label' leaves out the code that variational draws: choose one")
+        for objective, given in (
+            ("kl", {"free_bits": self.free_bits, "kl_warmup_steps": self.kl_warmup_steps}),
+            ("recognition", {"other_labels": self.other_labels, "told='label'": by_label}),
         ):
-            for name in names:
-                if getattr(self, name) and not getattr(self.losses, objective):
+            for name, value in given.items():
+                if value and not getattr(self.losses, objective):
                     raise ValueError(f"{name} is of the objective {objective}, which weighs 0")
         return self
 
@@ -160,28 +167,29 @@ class Translator(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.features_shape = config, features_shape
-        self._num_labels, self._by_label = num_labels, num_labels > 1
+        self._num_labels, self._has_labels = num_labels, num_labels > 1
         for name in ("legibility", "recognition"):
-            if getattr(config.losses, name) and not self._by_label:
+            if getattr(config.losses, name) and not self._has_labels:
                 raise ValueError(f"the objective {name} is of labels, and these data have none")
         channels, size = config.image_channels, config.image_size
         self.image_shape = (channels, size, size)
         self.latent_size = config.latent_size
         self.num_other_labels = config.other_labels
         self.encoder = encoder
-        # What the generator is given: the code that is drawn, or the code and the noise beside it.
-        given = self.latent_size if config.variational else config.code_size + self.latent_size
+        # What the generator is given: the code that is drawn, or the code or label and the noise beside it.
+        told = num_labels if config.told == "label" else config.code_size
+        given = self.latent_size if config.variational else told + self.latent_size
         if config.decoder == "transposed":
             self.generator: nn.Module = Transposed(given, config.channels, channels)
         else:
             self.generator = Upsampling(given, config.width, size, channels)
         self.judge = self.space = self.teller = self.namer = None
-        self.for_training = ("judge", "space", "teller", "namer")
+        self.for_training = ("judge", "space", "teller", *(() if config.told == "label" else ("namer",)))
         known = self.latent_size if config.variational else config.code_size
         if config.losses.needs_judge:
-            told = num_labels if self._by_label else known
+            asked = num_labels if self._has_labels else known
             read = num_labels if config.losses.legibility else 0
-            self.judge = Judge(channels, config.judge_width, config.judge_layers, told, config.spectral_norm, read)
+            self.judge = Judge(channels, config.judge_width, config.judge_layers, asked, config.spectral_norm, read)
         if config.losses.needs_space:
             self.space = Space(known, channels)
         if config.losses.recognition:
@@ -207,7 +215,7 @@ class Translator(nn.Module):
             step: Optimiser steps taken so far, for the KL warm-up and the penalty that is not taken in every step.
         """
         if "picture" not in batch:
-            batch |= self._translate(batch["features"], batch["noise"], batch.get("outliers"))
+            batch |= self._translate(batch["features"], batch["noise"], batch.get("outliers"), batch.get("label"))
         real_BCHW = 2 * batch["image"] - 1
         if phase == "discriminator":
             return self._discriminator_losses(real_BCHW, batch, step)
@@ -221,19 +229,31 @@ class Translator(nn.Module):
             terms = {name: getattr(weights, name) * term for name, term in terms.items()}
         return terms | self._code_losses(real_BCHW, batch, step)
 
-    def _translate(self, features_BFN: Tensor, noise_BD: Tensor, others_OFN: Tensor | None = None) -> dict[str, Tensor]:
+    def _translate(
+        self, features_BFN: Tensor, noise_BD: Tensor, others_OFN: Tensor | None = None, label_B: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What is heard and painted; in training with other sounds, and with labels where there are some."""
         if others_OFN is None:
             others_OFN = features_BFN[:0]
         # Together: batch norm would else learn two kinds of batches, and know neither in use.
         code_XK = self.encoder(torch.cat([features_BFN, others_OFN]))
         code_BK, others_OK = code_XK.split([len(features_BFN), len(others_OFN)])
-        if not self.config.variational:
-            made_BCHW = self.generator(torch.cat([code_BK, noise_BD], dim=1))
-            return {"code": code_BK, "other_code": others_OK, "picture": made_BCHW}
-        mean_BD, log_variance_BD = code_BK.chunk(2, dim=1)
-        made_BCHW = self.generator(reparameterise(mean_BD, log_variance_BD, noise_BD))
-        others_OD = others_OK.chunk(2, dim=1)[0]
-        return {"code": mean_BD, "other_code": others_OD, "log_variance": log_variance_BD, "picture": made_BCHW}
+        if self.config.variational:
+            mean_BD, log_variance_BD = code_BK.chunk(2, dim=1)
+            made_BCHW = self.generator(reparameterise(mean_BD, log_variance_BD, noise_BD))
+            others_OD = others_OK.chunk(2, dim=1)[0]
+            return {"code": mean_BD, "other_code": others_OD, "log_variance": log_variance_BD, "picture": made_BCHW}
+        told_BD = self._named(code_BK, label_B) if self.config.told == "label" else code_BK
+        made_BCHW = self.generator(torch.cat([told_BD, noise_BD], dim=1))
+        return {"code": code_BK, "other_code": others_OK, "picture": made_BCHW}
+
+    def _named(self, code_BK: Tensor, label_B: Tensor | None) -> Tensor:
+        """(B, L) the label, or how much of each label the code is."""
+        if label_B is not None:
+            return functional.one_hot(label_B, self._num_labels).float()
+        assert self.namer is not None
+        shares_BL: Tensor = self.namer(code_BK)[:, : self._num_labels].float().softmax(dim=1)
+        return shares_BL
 
     def _discriminator_losses(self, real_BCHW: Tensor, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         assert self.judge is not None
@@ -258,7 +278,7 @@ class Translator(nn.Module):
 
     def _told(self, batch: dict[str, Tensor]) -> Tensor:
         """(B, D) what the discriminator is told that the picture shows: the label, where there are labels."""
-        if self._by_label:
+        if self._has_labels:
             return functional.one_hot(batch["label"], self._num_labels).float()
         return batch["code"].detach()
 
@@ -307,7 +327,7 @@ class Translator(nn.Module):
         if self.space is not None:
             sound_BD, image_BD = self.space(batch["code"], real_BCHW)
             # Where labels pair them, any picture of a bark is one of this bark.
-            kinds_B = batch["label"] if self._by_label else torch.arange(len(sound_BD), device=sound_BD.device)
+            kinds_B = batch["label"] if self._has_labels else torch.arange(len(sound_BD), device=sound_BD.device)
             if weights.info_nce:
                 agreement = contrastive.info_nce(sound_BD, image_BD, self.config.temperature, kinds_B)
                 terms["info_nce"] = weights.info_nce * agreement

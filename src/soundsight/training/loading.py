@@ -273,9 +273,12 @@ def _outlier_features(recipe: Recipe, front: FrontEnd, spoken: Sequence[Clip]) -
     clips = outliers.words(num_words, rng, sample_rate_hz=rate_hz)
     clips += outliers.sounds(num - num_words - num_moments, rng, sample_rate_hz=rate_hz)
     clips += outliers.moments(num_moments, spoken, rng)
-    # More sounds are worth more than more copies of them.
-    few = recipe.data.augment.model_copy(update={"copies": min(recipe.data.augment.copies, _OUTLIER_COPIES)})
-    return torch.from_numpy(front.versions(augment.copies(clips, few, rng, front.prepare)))
+    return torch.from_numpy(front.versions(augment.copies(clips, _fewer(recipe), rng, front.prepare)))
+
+
+def _fewer(recipe: Recipe) -> Augment:
+    """Of what is not painted, more sounds are worth more than more copies of them."""
+    return recipe.data.augment.model_copy(update={"copies": min(recipe.data.augment.copies, _OUTLIER_COPIES)})
 
 
 def _others(
@@ -295,7 +298,7 @@ def _others(
     others = others_of(recipe.data, root)
     others = others.select(np.flatnonzero(~_beside_tests(others, sounds, split)))
     clips = others.load(sample_rate_hz=front.options.sample_rate_hz, prepare=front.prepare)
-    changed = augment.copies(clips, recipe.data.augment, stream(recipe.train.seed, "others"), front.prepare)
+    changed = augment.copies(clips, _fewer(recipe), stream(recipe.train.seed, "others"), front.prepare)
     return torch.from_numpy(front.versions(changed)), torch.from_numpy(others.labels)
 
 
