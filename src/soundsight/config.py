@@ -111,14 +111,12 @@ class DataConfig(Strict):
     ``fold:N``; of pairs ``block`` (the last quarter of each clip), ``clip``, ``clip:NAME``, or ``random``, which
     leaks."""
     others: bool = False
-    """Sounds of all classes that ``classes`` leaves out are heard, too, and named, and never painted: where recordings
-    are few, they teach hearing. None is of a source clip that tests. For systems with ``other_labels``."""
+    """Sounds of the classes that ``classes`` leaves out teach hearing: named, never painted. For ``other_labels``."""
     augment: Augment = Augment()
     voices: NonNegativeInt = 0
     """Synthetic speakers added to the training recordings (spoken by espeak-ng and flite)."""
     calibration_voices: NonNegativeInt = 0
-    """Synthetic speakers that are not trained on: how sure a model says it is of what it hears is set by them. For
-    systems that say what they hear."""
+    """Synthetic speakers that are not trained on: they set how sure a model says it is. For systems that say so."""
     outliers: NonNegativeInt = 0
     """Sounds that are no digit, for systems that learn to say so: half of them other words, the rest no speech and
     moments of digits that are too short for a word."""

@@ -53,6 +53,7 @@ _SHARED = {
         "codes",
         "examiner",
         "layers",
+        "objectives",
         "painter",
         "pictures",
         "samplers",

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from soundsight.losses.reconstruction import l1, l2
 from soundsight.models import mfcc_generator, sketch_cgan, sound2visual, soundnet_gan
 from soundsight.models.layers import count_parameters
+from soundsight.models.objectives import Options, Weights
 from soundsight.models.pictures import Judge, Transposed, Upsampling
-from soundsight.models.translator import Options, Weights
 
 OF_PICTURE = ("l1", "l2", "huber", "ssim", "ms_ssim", "adversarial", "feature_matching", "cycle", "cohesion")
 OF_CODE = ("info_nce", "margin")

@@ -20,7 +20,8 @@ from typing import Literal
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from soundsight.models.translator import Options, Translator, Weights
+from soundsight.models.objectives import Options, Weights
+from soundsight.models.translator import Translator
 
 __all__ = ["Config", "System"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 from soundsight.models import sound2visual
-from soundsight.models.translator import Weights
+from soundsight.models.objectives import Weights
 
 __all__ = ["Config", "System"]
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pydantic import NonNegativeInt, PositiveInt
 
 from soundsight.models.layers import SpectrogramEncoder
-from soundsight.models.translator import Options, Translator, Weights
+from soundsight.models.objectives import Options, Weights
+from soundsight.models.translator import Translator
 
 __all__ = ["Config", "System"]
 

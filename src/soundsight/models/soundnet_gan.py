@@ -10,7 +10,8 @@ from __future__ import annotations
 from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor, nn
 
-from soundsight.models.translator import Options, Translator, Weights
+from soundsight.models.objectives import Options, Weights
+from soundsight.models.translator import Translator
 
 __all__ = ["Config", "System"]
 
