@@ -322,6 +322,7 @@ def test_sounds_of_other_classes_are_named_and_none_of_them_is_beside_a_test(tmp
     assert any(others.source_clips[row] in held for row in range(len(others))) == (split == "clip")
     assert data.outliers_OKFN.shape[:2] == (len(kept), 2)
     assert data.outlier_labels_O.tolist() == others.labels[kept].tolist()
+    assert data.facts["other_recordings"] == len(kept)
     assert sorted(set(others.labels.tolist())) == list(range(47))
     # Which label is whose: the second copies of an epoch are what the batch names them.
     batch = data.batch(torch.arange(8), 3)

@@ -119,6 +119,7 @@ def load_training_data(
             "train_recordings": len(split.train),
             "test_recordings": len(split.test),
             "synthetic_recordings": len(labels_R) - len(split.train),
+            **({} if others is None else {"other_recordings": len(others[1])}),
         },
     )
 
