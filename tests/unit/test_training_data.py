@@ -324,7 +324,7 @@ def test_sounds_of_other_classes_are_named_and_none_of_them_is_beside_a_test(tmp
     assert data.outlier_labels_O.tolist() == others.labels[kept].tolist()
     assert data.facts["other_recordings"] == len(kept)
     assert sorted(set(others.labels.tolist())) == list(range(47))
-    # Which label is whose: the second copies of an epoch are what the batch names them.
+    # A batch names each by the label of the row that it was taken from.
     batch = data.batch(torch.arange(8), 3)
     assert batch["outliers"].shape == (2, 48, 48)
     for features_FN, label in zip(batch["outliers"], batch["outlier_labels"].tolist(), strict=True):
