@@ -14,6 +14,7 @@ from soundsight.errors import ModelError, RecipeError
 from soundsight.folder import read_folder
 from soundsight.training.consistency import Consistency
 from soundsight.training.plan import plan
+from soundsight.training.teachers import teachers_of
 from soundsight.training.trainer import train
 from training_sets import recipe_for, small_root
 
@@ -109,3 +110,7 @@ def test_what_is_no_teacher_is_refused(root, tmp_path):
     for wrong in ({"model": str(judge), "weight": 0}, {"weight": 1}, {"model": str(judge), "strength": 1}):
         with pytest.raises(RecipeError, match="consistency"):
             recipe_for("aivae", consistency=wrong)
+    taken_apart = {"losses": {"l2": 1.0}, "unlike": 0.5}
+    recipe = recipe_for("mfcc_generator", model=taken_apart, consistency={"model": str(judge)})
+    with pytest.raises(RecipeError, match=r"model\.unlike takes sounds apart"):
+        teachers_of(recipe, (3, 256, 256), torch.device("cpu"))

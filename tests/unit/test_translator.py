@@ -154,6 +154,73 @@ def test_other_sounds_are_named_beside_those_that_are_painted() -> None:
         build({"l2": 0.5}, num_labels=3, other_labels=4)
 
 
+def test_sounds_that_nobody_recorded_take_the_place_of_a_share_of_the_batch() -> None:
+    system = build({"l2": 1.0}, unlike=0.5)
+    batch = batch_for(system)
+    whole, first = batch["features"], dict(batch)
+    torch.manual_seed(3)
+    system.losses("generator", first, 0)
+    assert torch.equal(first["image"], batch["image"])
+    assert torch.equal(first["features"][3:], whole[3:])
+    torch.manual_seed(3)
+    for unlike, (one, near, far), part in zip(
+        first["features"], torch.randint(6, (3, 3)).T, torch.rand(3), strict=False
+    ):
+        torch.testing.assert_close(unlike, whole[one] + part * (whole[near] - whole[far]))
+    assert all((unlike - known).abs().max() > 0.01 for unlike in first["features"][:3] for known in whole)
+    again = dict(batch)
+    build({"l2": 1.0}).losses("generator", again, 0)
+    assert torch.equal(again["features"], whole)
+
+
+def test_both_phases_are_shown_the_same_sounds_that_nobody_recorded() -> None:
+    system = build({"l2": 1.0, "adversarial": 1.0}, unlike=0.5)
+    batch = batch_for(system)
+    system.losses("discriminator", batch, 0)
+    shown = batch["features"]
+    system.losses("generator", batch, 0)
+    assert batch["features"] is shown
+
+
+def test_a_sound_unlike_all_others_gets_the_mean_of_all_pictures() -> None:
+    """Of two sounds one is black and one white: without, all beyond them is as sure as they are."""
+
+    def answers(**options: Any) -> list[float]:
+        torch.manual_seed(0)
+        small = {"image_size": 16, "decoder": "upsampling", "width": 8, "widths": (64,), "code_size": 16}
+        system = mfcc_generator.System(mfcc_generator.Config(losses=Weights(l2=1.0), **small, **options), 1)
+        known_B = torch.arange(32) % 2
+        features_BFN = known_B[:, None, None].expand(-1, *system.features_shape).float()
+        image_BCHW = known_B[:, None, None, None].expand(-1, *system.image_shape).float()
+        optimizer = torch.optim.Adam(system.parameters(), 3e-3)
+        for step in range(150):
+            rows = torch.randperm(32)
+            batch = {"features": features_BFN[rows], "image": image_BCHW[rows], "noise": torch.zeros(32, 0)}
+            optimizer.zero_grad()
+            sum(system.losses("generator", batch, step).values()).backward()
+            optimizer.step()
+        system.eval()
+        heard_BFN = torch.tensor([-1.0, 0.0, 1.0, 2.0])[:, None, None].expand(-1, *system.features_shape)
+        with torch.no_grad():
+            return system.generate(heard_BFN, torch.zeros(4, 0)).mean(dim=(1, 2, 3)).tolist()
+
+    below, dark, light, above = answers()
+    assert max(below, dark) < 0.05
+    assert min(light, above) > 0.95
+    below, dark, light, above = answers(unlike=0.5)
+    assert dark < 0.3
+    assert light > 0.7
+    assert all(0.35 < share < 0.65 for share in (below, above))
+
+
+@pytest.mark.parametrize("name", ["info_nce", "margin", "cycle", "cohesion"])
+def test_what_needs_sounds_whole_is_refused_beside_such(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"unlike takes sounds apart, and the objective {name} needs them whole"):
+        build({"l2": 1.0, name: 1.0}, unlike=0.5)
+    with pytest.raises(ValueError, match="unlike is for data without labels"):
+        build({"l2": 1.0}, unlike=0.5, num_labels=3)
+
+
 def test_a_generator_that_is_told_the_label_sees_nothing_else_of_the_sound() -> None:
     system = build({"l2": 0.5, "recognition": 1.0}, num_labels=3, told="label", other_labels=4).eval()
     batch = batch_for(system) | {"label": LABELS, "outliers": torch.rand(2, *system.features_shape)}

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -90,6 +91,10 @@ class Options(BaseModel):
     its noise: each recording then has one picture."""
     other_labels: NonNegativeInt = 0
     """Of sounds that are told from the code, too, and never painted (``data.others``)."""
+    unlike: float = Field(0.0, ge=0.0, le=0.5)
+    """Share of a batch whose sounds are, in training, replaced by such as nobody recorded: x + a (y - z) of three
+    sounds of the batch, with a from [0, 1]. Their pictures stay, so that a sound unlike those that trained gets the
+    mean of all pictures and not any one of them. For data without labels; ours."""
     huber_delta: PositiveFloat = 0.1
     margin: PositiveFloat = 1.0
     temperature: PositiveFloat = 0.1
@@ -113,6 +118,9 @@ class Options(BaseModel):
         for name in ("gradient_penalty", "r1"):
             if getattr(self, name) and not self.losses.needs_judge:
                 raise ValueError(f"{name} is of a discriminator: it needs the objective adversarial")
+        for name in ("info_nce", "margin", "cycle", "cohesion"):
+            if self.unlike and getattr(self.losses, name):
+                raise ValueError(f"unlike takes sounds apart, and the objective {name} needs them whole: choose one")
         by_label = self.told == "label"
         if by_label and self.variational:
             raise ValueError("told='label' leaves out the code that variational draws: choose one")

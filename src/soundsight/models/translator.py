@@ -55,6 +55,8 @@ class Translator(nn.Module):
         for name in ("legibility", "recognition"):
             if getattr(config.losses, name) and not self._has_labels:
                 raise ValueError(f"the objective {name} is of labels, and these data have none")
+        if config.unlike and self._has_labels:
+            raise ValueError("unlike is for data without labels: those of labels have data.others")
         channels, size = config.image_channels, config.image_size
         self.image_shape = (channels, size, size)
         self.latent_size = config.latent_size
@@ -99,6 +101,8 @@ class Translator(nn.Module):
             step: Optimiser steps taken so far, for the KL warm-up and the penalty that is not taken in every step.
         """
         if "picture" not in batch:
+            if self.config.unlike:
+                batch["features"] = _unlike(batch["features"], self.config.unlike)
             batch |= self._translate(batch["features"], batch["noise"], batch.get("outliers"), batch.get("label"))
         real_BCHW = 2 * batch["image"] - 1
         if phase == "discriminator":
@@ -225,6 +229,17 @@ class Translator(nn.Module):
     def generate(self, features_BFN: Tensor, noise_BD: Tensor) -> Tensor:
         """Pictures (B, C, S, S) in [0, 1] from features (B, F, N) and noise (B, ``latent_size``)."""
         return _outside(self._translate(features_BFN, noise_BD)["picture"])
+
+
+def _unlike(features_BFN: Tensor, share: float) -> Tensor:
+    """The same, but for the first sounds, which become such as nobody recorded."""
+    size = len(features_BFN)
+    count = round(share * size)
+    # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
+    sound_U, near_U, far_U = torch.randint(size, (3, count)).to(features_BFN.device)
+    part_U11 = torch.rand(count, 1, 1).to(features_BFN)
+    unlike_UFN = features_BFN[sound_U] + part_U11 * (features_BFN[near_U] - features_BFN[far_U])
+    return torch.cat([unlike_UFN, features_BFN[count:]])
 
 
 def _outside(picture_BCHW: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from soundsight.config import Recipe
+from soundsight.errors import RecipeError
 from soundsight.training.consistency import Consistency
 from soundsight.training.loading import all_options
 from soundsight.training.perceptual import Perceptual
@@ -43,6 +44,8 @@ def teachers_of(recipe: Recipe, image_shape: tuple[int, int, int], device: torch
     """
     teachers: dict[str, Teacher] = {}
     if recipe.consistency is not None:
+        if recipe.model.options.get("unlike"):
+            raise RecipeError("recipe key 'consistency': model.unlike takes sounds apart, and it needs them whole")
         teachers["consistency"] = Consistency(recipe.consistency, all_options(recipe.features), image_shape, device)
     if recipe.perceptual is not None:
         teachers["perceptual"] = Perceptual(recipe.perceptual, image_shape, device)
