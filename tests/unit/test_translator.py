@@ -166,7 +166,7 @@ def test_sounds_that_nobody_recorded_take_the_place_of_a_share_of_the_batch() ->
     for unlike, (one, near, far), part in zip(
         first["features"], torch.randint(6, (3, 3)).T, torch.rand(3), strict=False
     ):
-        torch.testing.assert_close(unlike, whole[one] + part * (whole[near] - whole[far]))
+        torch.testing.assert_close(unlike, whole[one] + 0.5 * (1 + part) * (whole[near] - whole[far]))
     assert all((unlike - known).abs().max() > 0.01 for unlike in first["features"][:3] for known in whole)
     again = dict(batch)
     build({"l2": 1.0}).losses("generator", again, 0)

@@ -93,7 +93,7 @@ class Options(BaseModel):
     """Of sounds that are told from the code, too, and never painted (``data.others``)."""
     unlike: float = Field(0.0, ge=0.0, le=0.5)
     """Share of a batch whose sounds are, in training, replaced by such as nobody recorded: x + a (y - z) of three
-    sounds of the batch, with a from [0, 1]. Their pictures stay, so that a sound unlike those that trained gets the
+    sounds of the batch, with a from [½, 1]. Their pictures stay, so that a sound unlike those that trained gets the
     mean of all pictures and not any one of them. For data without labels; ours."""
     huber_delta: PositiveFloat = 0.1
     margin: PositiveFloat = 1.0

@@ -237,7 +237,8 @@ def _unlike(features_BFN: Tensor, share: float) -> Tensor:
     count = round(share * size)
     # Drawn on the CPU, so that a resumed training draws the same wherever it runs.
     sound_U, near_U, far_U = torch.randint(size, (3, count)).to(features_BFN.device)
-    part_U11 = torch.rand(count, 1, 1).to(features_BFN)
+    # Never near 0: what is near to a known sound keeps its picture.
+    part_U11 = 0.5 + 0.5 * torch.rand(count, 1, 1).to(features_BFN)
     unlike_UFN = features_BFN[sound_U] + part_U11 * (features_BFN[near_U] - features_BFN[far_U])
     return torch.cat([unlike_UFN, features_BFN[count:]])
 
