@@ -325,6 +325,18 @@ def test_what_was_trained_is_told_as_json(inside, capsys):
     assert expected["seconds"] == pytest.approx(expected["step_s"] * NUM_STEPS, abs=0.1)
 
 
+def test_a_log_has_a_line_of_every_epoch_and_one_a_minute(monkeypatch, capsys):
+    """What comes before the first epoch, a backbone's autoencoder, takes minutes, too: it is epoch 0."""
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    with _bar("long") as bar:
+        for step, (epoch, passed_s) in enumerate([(0, 0), (0, 30), (0, 31), (0, 30), (1, 1), (1, 59), (1, 1), (2, 1)]):
+            now_s += passed_s
+            bar(Progress(step, 8, epoch, {"l1": 0.5}))
+    told = [line.split("/")[0] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["epoch 0  step 0", "epoch 0  step 2", "epoch 1  step 4", "epoch 1  step 6", "epoch 2  step 7"]
+
+
 def test_a_backbone_is_told_by_its_card(tmp_path, inside, capsys):
     """It has no config.json, as it lies in the layout of diffusers."""
     (tmp_path / "card.json").write_text('{"parameters": 5, "steps": 3, "seconds": 1.5, "licence": "x"}')

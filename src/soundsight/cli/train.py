@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from soundsight.training.loop import Progress
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_LINE_EVERY_S = 60.0
+"""Without a terminal, so often at least."""
 
 
 @app.command(
@@ -204,7 +208,7 @@ class _bar:  # noqa: N801 - used as a function
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task(name, total=None, losses="reading data")
-        self._epoch = 0
+        self._epoch, self._said_s = -1, 0.0
 
     def __enter__(self) -> _bar:
         self._bar.start()
@@ -217,6 +221,10 @@ class _bar:  # noqa: N801 - used as a function
         self.losses = progress.losses
         losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
         self._bar.update(self._task, completed=progress.step, total=progress.num_steps, losses=losses)
-        if not self._console.is_terminal and progress.epoch != self._epoch:
-            self._epoch = progress.epoch
+        if self._console.is_terminal:
+            return
+        # A log has a line of every epoch, and one a minute where epochs are long.
+        now_s = time.monotonic()
+        if progress.epoch != self._epoch or now_s - self._said_s >= _LINE_EVERY_S:
+            self._epoch, self._said_s = progress.epoch, now_s
             say(f"epoch {progress.epoch}  step {progress.step}/{progress.num_steps}  {losses}")
