@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from soundsight.datasets import cifar10
 from soundsight.errors import ModelError, RecipeError
 from soundsight.training.autoencoder import encode_all, train_autoencoder
 from soundsight.training.backbone import load_pictures, train_backbone
+from soundsight.training.backbone_plan import plan_backbone
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe, parse_backbone_recipe
 
 SMALL = (
@@ -167,6 +169,21 @@ def test_what_does_not_fit_is_refused(
 def test_unknown_keys_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"unknown key 'backbone.depth'.*layers"):
         parse_backbone_recipe({"backbone": {"depth": 3}})
+
+
+def test_a_dry_run_counts_and_measures_both_trainings(speaker: Path, root: Path) -> None:
+    """Fewer pictures than a batch, too."""
+    recipe = small(speaker, "autoencoder.epochs=2", "train.epochs=3")
+    with tiny_backbones.quiet():
+        text = plan_backbone(recipe, root)
+    resolved, _, rest = text.partition("\n\n")
+    assert parse_backbone_recipe(json.loads(resolved)) == recipe
+    assert "48 pictures of CIFAR-10" in rest
+    assert "2 steps of 128 for the autoencoder in 2 epochs, then 9 of 16 in 3" in rest
+    found = re.search(r"about (\S+) h and (\S+) h on this machine \((\S+) and (\S+) s a step, measured\)", rest)
+    assert found is not None
+    assert all(float(share) >= 0 for share in found.groups())
+    assert sorted(root.iterdir()) == [root / "cifar10"], "nothing is written"
 
 
 def test_a_folder_belongs_to_one_training(trained: Path, speaker: Path, root: Path) -> None:

@@ -20,9 +20,10 @@ from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecip
 from soundsight.training.loop import LOG_EVERY, Progress
 from soundsight.training.optimizer import adam, learning_rate
 
-__all__ = ["build", "encode_all", "prepare_autoencoder", "train_autoencoder"]
+__all__ = ["BATCH", "build", "encode_all", "prepare_autoencoder", "train_autoencoder"]
 
-_BATCH = 128
+BATCH = 128
+"""Pictures in a step."""
 _SAMPLE = 2_000
 
 
@@ -112,10 +113,10 @@ def train_autoencoder(
     options = config.optimizer
     optimizer = adam(list(module.parameters()), options)
     random = torch.Generator().manual_seed(seed)
-    per_epoch = math.ceil(len(images_NCHW) / _BATCH)
+    per_epoch = math.ceil(len(images_NCHW) / BATCH)
     num_steps, step = config.epochs * per_epoch, 0
     for _ in range(config.epochs):
-        for rows in torch.randperm(len(images_NCHW), generator=random).split(_BATCH):  # type: ignore[no-untyped-call]
+        for rows in torch.randperm(len(images_NCHW), generator=random).split(BATCH):  # type: ignore[no-untyped-call]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(options, step, num_steps)
             image_BCHW = images_NCHW[rows].float() / 127.5 - 1
@@ -146,6 +147,6 @@ def encode_all(autoencoder: Any, images_NCHW: Tensor) -> Tensor:
     return torch.cat(
         [
             autoencoder.encode(image_BCHW.float() / 127.5 - 1).latent_dist.mean.half()
-            for image_BCHW in images_NCHW.split(_BATCH)  # type: ignore[no-untyped-call]
+            for image_BCHW in images_NCHW.split(BATCH)  # type: ignore[no-untyped-call]
         ]
     )

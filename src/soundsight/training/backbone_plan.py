@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from soundsight.training.autoencoder import build
+import torch
+from torch import Tensor
+
+from soundsight.training.autoencoder import BATCH, build, train_autoencoder
 from soundsight.training.backbone import Run, load_pictures
 from soundsight.training.backbone_recipe import BackboneRecipe
 
@@ -41,6 +44,8 @@ def plan_backbone(
         for _ in range(3):
             run.advance()
         step_s = (time.perf_counter() - began_s) / 3
+    before_s = _autoencoder_step_s(recipe, images_NCHW)
+    num_before = recipe.autoencoder.epochs * math.ceil(len(labels_N) / BATCH)
     num_steps = recipe.train.epochs * math.ceil(len(labels_N) / batch)
     parameters = (sum(parameter.numel() for parameter in module.parameters()) for module in (run.module, autoencoder))
     return (
@@ -48,8 +53,22 @@ def plan_backbone(
         f"parameters {next(parameters):,}, and {next(parameters):,} of the autoencoder\n"
         f"{len(labels_N):,} pictures of {info.title}\n"
         f"told {targets.parts['pooled'].shape[1]} numbers of {targets.name}: {targets.prompts[0]}, …\n"
-        f"{num_steps:,} steps of {batch} in {recipe.train.epochs} epochs, behind the autoencoder's "
-        f"{recipe.autoencoder.epochs}\n"
-        f"about {step_s * num_steps / 3600:.1f} h on this machine ({step_s:.2f} s a step, measured), and the "
-        "autoencoder's minutes"
+        f"{num_before:,} steps of {BATCH} for the autoencoder in {recipe.autoencoder.epochs} epochs, "
+        f"then {num_steps:,} of {batch} in {recipe.train.epochs}\n"
+        f"about {before_s * num_before / 3600:.1f} h and {step_s * num_steps / 3600:.1f} h on this machine "
+        f"({before_s:.2f} and {step_s:.2f} s a step, measured)"
     )
+
+
+def _autoencoder_step_s(recipe: BackboneRecipe, images_NCHW: Tensor) -> float:
+    """Seconds that a step of the autoencoder takes here, the first of three not counted."""
+    ends_s: list[float] = []
+
+    def at_step(step: int, num_steps: int, losses: dict[str, float]) -> bool:
+        ends_s.append(time.perf_counter())
+        return True
+
+    three_NCHW = images_NCHW[torch.arange(3 * BATCH) % len(images_NCHW)]
+    once = recipe.autoencoder.model_copy(update={"epochs": 1})
+    train_autoencoder(three_NCHW, once, seed=recipe.train.seed, bf16=recipe.train.precision == "bf16", watch=at_step)
+    return (ends_s[2] - ends_s[0]) / 2
