@@ -10,7 +10,7 @@ import pytest
 from soundsight import registry
 from soundsight.audio import Clip
 from soundsight.config import load_recipe, parse_recipe, recipe_names
-from soundsight.datasets.selection import labels_of
+from soundsight.datasets.selection import labels_of, num_labels
 from soundsight.errors import RecipeError
 from soundsight.training.loading import front_end
 from soundsight.training.system import build_system, check_phases
@@ -41,7 +41,7 @@ def test_it_names_what_exists(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_its_system_can_be_built_and_reads_its_features(name):
     recipe = load_recipe(name)
-    module, system = build_system(recipe.model, num_labels=10)
+    module, system = build_system(recipe.model, num_labels(recipe.data))
     check_phases(system, recipe.train)
     assert module is system
     if system.features_shape is None:
@@ -75,6 +75,6 @@ def test_an_unknown_option_of_its_system_is_refused(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_options_for_an_optimiser_that_its_system_lacks_are_refused(name):
     recipe = load_recipe(name, ["train.optimizer.juggler.lr=0.1"])
-    _, system = build_system(recipe.model, num_labels=10)
+    _, system = build_system(recipe.model, num_labels(recipe.data))
     with pytest.raises(RecipeError, match=r"unknown key 'train\.optimizer\.juggler' in the recipe; known .*: default"):
         check_phases(system, recipe.train)
