@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline
 from safetensors.torch import load_file
 
 import tiny_backbones
 from sample_data import cifar10_bytes
-from soundsight import backbones, texts
+from soundsight import backbones, noise, texts
 from soundsight.conditioning import Conditioning
 from soundsight.config import Optimizer, load_recipe, load_table, recipe_names
 from soundsight.datasets import cifar10
 from soundsight.errors import ModelError, RecipeError
-from soundsight.training.autoencoder import encode_all, train_autoencoder
-from soundsight.training.backbone import load_pictures, train_backbone
+from soundsight.training.autoencoder import build, encode_all, train_autoencoder
+from soundsight.training.backbone import Run, load_pictures, train_backbone
 from soundsight.training.backbone_plan import plan_backbone
 from soundsight.training.backbone_recipe import AutoencoderConfig, BackboneRecipe, parse_backbone_recipe
 
@@ -73,6 +74,81 @@ def test_what_is_trained_is_loaded_and_painted_as_any_backbone_is(trained: Path,
     assert np.abs(painted[0] - painted[1]).max() > 1e-4, "it hears what it is told"
     again = backbone.paint(Conditioning(pooled=told.pooled), steps=2, guidance=2.0).images_NCHW
     np.testing.assert_array_equal(painted, again)
+
+
+def test_it_is_told_as_it_was_taught(trained: Path, speaker: Path) -> None:
+    """Beside one token of zeros: those of a whole text would be most of what its attention sees."""
+    backbone = backbones.load(trained)
+    pooled = texts.load("diffusion", speaker).encode(["an image of dog", "an image of ship"]).pooled
+    assert pooled is not None
+    painted = backbone.paint(Conditioning(pooled=pooled), steps=2, guidance=2.0, seed=3)
+    absent = [f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in ("", "_2", "_3")]
+    with tiny_backbones.quiet():
+        bare = StableDiffusion3Pipeline.from_pretrained(trained, local_files_only=True, **dict.fromkeys(absent))
+    bare.set_progress_bar_config(disable=True)
+    nothing = torch.zeros(2, 1, bare.transformer.config.joint_attention_dim)
+    expected = bare(
+        prompt_embeds=nothing,
+        pooled_prompt_embeds=pooled,
+        negative_prompt_embeds=nothing,
+        negative_pooled_prompt_embeds=torch.zeros_like(pooled),
+        latents=torch.from_numpy(noise.draw(3, 1, 4 * 16 * 16)).view(1, 4, 16, 16).repeat(2, 1, 1, 1),
+        num_inference_steps=2,
+        guidance_scale=2.0,
+        output_type="np",
+    ).images
+    np.testing.assert_allclose(painted.images_NCHW.transpose(0, 2, 3, 1), expected, atol=1e-5)
+
+
+def test_tokens_alone_are_refused(trained: Path) -> None:
+    backbone = backbones.load(trained)
+    assert not backbone.layout.widths
+    with pytest.raises(ModelError, match=r"says clip_l, and Stable Diffusion 3 hears pooled; choose an adapter"):
+        backbone.paint(Conditioning(clip_l=torch.zeros(1, 20, 24)), steps=1)
+
+
+def test_prompts_are_apart_before_anything_is_learned(speaker: Path, root: Path, tmp_path: Path) -> None:
+    """Embeddings of length 1, with a cosine of 0.6 between each two of them."""
+    recipe = small(speaker)
+    with tiny_backbones.quiet():
+        _, images_NCHW, labels_N, _ = load_pictures(recipe, root)
+        autoencoder = build(recipe.autoencoder, 32)
+        told_CP = torch.cat([torch.full((10, 1), 0.6**0.5), 0.4**0.5 * torch.eye(10), torch.zeros(10, 90)], dim=1)
+        run = Run(recipe, tmp_path, autoencoder, images_NCHW, labels_N, told_CP)
+    with torch.inference_mode():
+        heard_CW = run.module.time_text_embed.text_embedder.linear_1(told_CP)
+    assert 0.3 < float(heard_CW.std(dim=0).mean()) < 1
+    assert float(heard_CW.mean(dim=0).abs().mean()) < 0.1, "what they share is not heard"
+
+
+def test_a_compiled_transformer_is_the_one_that_is_saved(
+    trained: Path, speaker: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a compiler makes of it is PyTorch's; that takes most of a minute."""
+    sizes = []
+
+    def compiled(module: torch.nn.Module, *, dynamic: bool) -> Any:
+        def predict(**words: Any) -> Any:
+            sizes.append((len(words["hidden_states"]), dynamic))
+            return module(**words)
+
+        return predict
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    with tiny_backbones.quiet():
+        train_backbone(small(speaker, "train.compile=true"), tmp_path / "run", root=root)
+    assert sizes == [(16, False)] * 6
+    ours, theirs = weights(tmp_path / "run"), weights(trained.parent)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_compiling_without_a_compiler_is_refused(
+    speaker: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with tiny_backbones.quiet(), pytest.raises(RecipeError, match=r"'train.compile': there is no C\+\+ compiler"):
+        train_backbone(small(speaker, "train.compile=true"), tmp_path / "run", root=root)
 
 
 def test_the_folder_says_what_it_is_made_of(trained: Path) -> None:
@@ -191,6 +267,12 @@ def test_a_folder_belongs_to_one_training(trained: Path, speaker: Path, root: Pa
         train_backbone(small(speaker), trained.parent, root=root)
     with pytest.raises(RecipeError, match="another recipe"):
         train_backbone(small(speaker, "train.seed=1"), trained.parent, root=root, resume=True)
+
+
+def test_a_training_without_its_recipe_does_not_go_on(speaker: Path, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    with pytest.raises(RecipeError, match=r"recipe\.json is missing, and without it a training cannot go on"):
+        train_backbone(small(speaker), tmp_path, root=root, resume=True)
 
 
 def test_its_recipe_is_no_systems() -> None:

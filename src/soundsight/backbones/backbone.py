@@ -68,7 +68,7 @@ class Backbone:
 
     def __init__(self, pipeline: Any, family: Family, name: str, words: Words | None = None) -> None:
         self.pipeline, self.family, self.name, self.words = pipeline, family, name, words
-        self.layout: Layout = layout_of(pipeline, family, name)
+        self.layout: Layout = layout_of(pipeline, family, name, is_ours=words is not None)
         pipeline.set_progress_bar_config(disable=True)
         here = [part for part in family.encoders if getattr(pipeline, part, None) is not None]
         self.texts = DiffusionTexts(

@@ -54,7 +54,8 @@ class Layout:
 
     Attributes:
         family: What it is called.
-        widths: Part of a conditioning that it hears to the width of its tokens.
+        widths: Part of a conditioning that it hears to the width of its tokens; none where it hears ``pooled`` alone
+            and was taught beside one token of zeros.
         token_width: Width D of all tokens; those of the CLIPs stand side by side, and zeros fill the rest.
         pooled: Width P of its pooled vector; 0 where it hears none.
         pooled_whole: Width of one that holds it at its end: Stable Diffusion XL's is CLIP-G's part of version 3's.
@@ -126,15 +127,22 @@ class Layout:
             return part.detach().to(device, dtype).expand(num, *part.shape[1:])
 
         clips = [part_of(name, CLIP_LENGTH, self.widths[name]) for name in ("clip_l", "clip_g") if name in self.widths]
-        tokens_BLD = torch.cat(clips, dim=-1)
+        tokens_BLD = torch.cat(clips, dim=-1) if clips else part_of("", 1, self.token_width)
         if "t5" in self.widths:
             tokens_BLD = pad(tokens_BLD, (0, self.token_width - tokens_BLD.shape[-1]))
             tokens_BLD = torch.cat([tokens_BLD, part_of("t5", T5_LENGTH, self.token_width)], dim=-2)
         return Told(tokens_BLD, part_of("pooled", self.pooled) if self.pooled else None)
 
 
-def layout_of(pipeline: Any, family: Family, name: str) -> Layout:
+def layout_of(pipeline: Any, family: Family, name: str, *, is_ours: bool = False) -> Layout:
     """How a loaded pipeline wants its parts; of a text encoder that it lacks the width is derived.
+
+    Args:
+        pipeline: Of ``diffusers``.
+        family: Which.
+        name: What the user calls it.
+        is_ours: Trained by ``training.backbone``, on ``pooled`` and one token of zeros. Zeros in the length of a text,
+            which Stable Diffusion 3 was taught beside a missing encoder, would be 333 tokens in its attention's mean.
 
     Raises:
         ModelError: Its parts do not fit each other.
@@ -148,7 +156,7 @@ def layout_of(pipeline: Any, family: Family, name: str) -> Layout:
         clip_l = own.get("clip_l", round(pooled * _CLIP_L_SHARE))
         widths = {"clip_l": clip_l, "clip_g": own.get("clip_g", pooled - clip_l), "t5": own.get("t5", width)}
         fits = widths["clip_l"] + widths["clip_g"] <= width == widths["t5"]
-        whole = pooled
+        whole, widths = pooled, {} if is_ours else widths
     else:
         config, width = pipeline.unet.config, int(pipeline.unet.config.cross_attention_dim)
         pooled = 0

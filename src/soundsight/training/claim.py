@@ -45,6 +45,8 @@ def check(out: Path, recipe: Recipe) -> None:
         RecipeError: Its recipe differs, or cannot be read.
     """
     path, ours = out / "recipe.json", recipe.model_dump(mode="json")
+    if not path.is_file():
+        raise RecipeError(f"{path} is missing, and without it a training cannot go on: choose another --out")
     try:
         # Keys that did not exist when the training was begun are at their defaults.
         theirs = parse_recipe(json.loads(path.read_text(encoding="utf-8"))).model_dump(mode="json")
