@@ -41,8 +41,8 @@ _SHARED = {
         "windows",
     },
     "encoders": {
-        *("array", "cache", "embedder", "embedding", "ledger", "plan", "shards", "stored", "weights", "workers"),
-        "writing",
+        *("array", "cache", "embedder", "embedding", "ledger", "plan", "recalled", "shards", "stored", "weights"),
+        *("workers", "writing"),
     },
     "features": {"mel", "options"},
     "metrics": {

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors.torch import save
 
@@ -17,6 +18,7 @@ import tiny_clap
 from encoder_laws import noise
 from soundsight import AudioToImage, adapters, encoders
 from soundsight.audio import Clip
+from soundsight.encoders.writing import write_shard
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.folder import ModelFolder, write_folder
 from soundsight.manifest import NO_PICTURE
@@ -66,6 +68,31 @@ def pipe(places: dict[str, Path]) -> AudioToImage:
 @pytest.fixture(scope="module")
 def sounds() -> list[Clip]:
     return [noise(0.8, 48_000, seed) for seed in range(3)]
+
+
+def test_what_was_heard_before_paints_the_same(
+    pipe: Prompted, places: dict[str, Path], sounds: list[Clip], tmp_path: Path
+) -> None:
+    """Shards instead of the encoder: mixed, placed and taking turns, too."""
+    files = [tmp_path / f"{i}.wav" for i in range(2)]
+    with write_shard(tmp_path / "a.tar") as shard:
+        for file, clip in zip(files, sounds, strict=False):
+            soundfile.write(file, clip.samples, clip.sample_rate_hz, subtype="FLOAT")
+            facts = {"encoder": "clap", "identity": pipe.encoder.identity}
+            shard.add(file.stem, pipe.encoder.encode([clip])[0].tokens_LD, facts)
+    known = AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=tmp_path)
+    asked: dict[str, Any] = {"steps": 2, "guidance": 2.0, "places": [(files[1], "left")], "then": (files[1], 0.5)}
+    np.testing.assert_allclose(known(files[0], **asked).array, pipe(files[0], **asked).array, atol=1)
+    mixed = [each.mix(files, [1, 2], steps=2).array for each in (known, pipe)]
+    np.testing.assert_allclose(*mixed, atol=1)
+    with pytest.raises(SoundsightError, match="found by the name of a file"):
+        known(sounds[0])
+    other = tmp_path / "b" / "a.tar"
+    other.parent.mkdir()
+    with write_shard(other) as shard:
+        shard.add("0", np.zeros((1, pipe.encoder.size), np.float32), {"encoder": "clap", "identity": "0" * 64})
+    with pytest.raises(ModelError, match="trained on another 'clap'"):
+        AudioToImage.from_pretrained(places["adapter"], backbone=places["sd3"], encoder=other)
 
 
 def test_a_picture_is_what_the_backbone_paints_of_what_the_adapter_says(pipe: Prompted, sounds: list[Clip]) -> None:

@@ -76,14 +76,18 @@ def generate(
         typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for adapters such as v2d-clap."),
     ] = None,
     encoder: Annotated[
-        str | None, typer.Option(metavar="WEIGHTS", help="What hears for an adapter: a file, folder or hub name.")
+        str | None,
+        typer.Option(
+            metavar="WEIGHTS",
+            help="What hears for an adapter: a file, folder or hub name; or embeddings of these sounds (.npy, shards).",
+        ),
     ] = None,
     encoder_set: Annotated[
         list[str],
         typer.Option(
             metavar="KEY=VALUE",
             help="An option of the encoder beside those that the adapter was trained with, such as pca=FILE; "
-            "repeatable.",
+            "rows=LIST names the rows of a .npy; repeatable.",
         ),
     ] = [],  # noqa: B006
     prompt: Annotated[str | None, typer.Option(metavar="TEXT", help="A text beside the sound, for a backbone.")] = None,

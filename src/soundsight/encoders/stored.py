@@ -52,6 +52,9 @@ class Stored:
     def __len__(self) -> int:
         return len(self._tokens)
 
+    def __contains__(self, name: str) -> bool:
+        return key_of(name) in self._tokens
+
     @property
     def keys(self) -> list[str]:
         """Of all recordings, as ``key_of`` makes them, in the order in which they were read."""

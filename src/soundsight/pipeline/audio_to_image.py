@@ -62,7 +62,7 @@ class AudioToImage(Hearing):
             name_or_folder: A model of the package (``soundsight models list``), or a model folder.
             threads: Threads that work on one picture; more than one pays for networks of many megabytes only.
             backbone: For adapters: the text-to-image model that paints, by its name on the hub or as a folder.
-            encoder: For adapters: weights of the encoder that hears, or the encoder.
+            encoder: For adapters: weights of the encoder that hears, or it, or embeddings from before (.npy, shards).
             encoder_options: For adapters: what else ``encoders.load`` takes, such as ``pca`` for VGGish.
             **options: For adapters: ``precision``, ``offload`` and others of ``backbones.load``.
 

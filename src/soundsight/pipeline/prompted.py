@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from soundsight.backbones.backbone import Backbone
     from soundsight.conditioning import Conditioning
     from soundsight.encoders import Encoder
+    from soundsight.encoders.recalled import Recalled
 
 __all__ = ["Prompted", "load"]
 
@@ -44,7 +45,7 @@ class Prompted(AudioToImage):
     Args:
         folder: The adapter's.
         adapter: With its weights.
-        encoder: What hears for it.
+        encoder: What hears for it, or what it once heard.
         backbone: What paints.
 
     Raises:
@@ -53,7 +54,7 @@ class Prompted(AudioToImage):
 
     in_parallel = False
 
-    def __init__(self, folder: ModelFolder, adapter: Any, encoder: Encoder, backbone: Backbone) -> None:
+    def __init__(self, folder: ModelFolder, adapter: Any, encoder: Encoder | Recalled, backbone: Backbone) -> None:
         from soundsight.adapters import check_encoder, check_words
 
         check_encoder(folder, name=encoder.name, size=encoder.size, identity=encoder.identity)
@@ -90,8 +91,9 @@ class Prompted(AudioToImage):
         Raises:
             AudioError: The sound cannot be read or used.
             ModelError: The encoder failed.
+            DatasetError: Of embeddings that were computed before, there is none of this sound.
         """
-        return self._say(self._decode(sound))
+        return self._say(sound, self._decode(sound))
 
     def listen(self, sound: Audio) -> Heard | None:
         """None, as it does not say."""
@@ -125,7 +127,9 @@ class Prompted(AudioToImage):
         self.check_numbers(num_images, seed, size)
         self.check(controls)
         clip = self._decode(sound)
-        yield self._paint(self._say(clip), [clip], name or sound_name(sound), "", num_images, seed, size, controls)
+        yield self._paint(
+            self._say(sound, clip), [clip], name or sound_name(sound), "", num_images, seed, size, controls
+        )
 
     def mix(
         self,
@@ -158,9 +162,10 @@ class Prompted(AudioToImage):
         self.check_numbers(num_images, seed, size)
         self.check(controls)
         clips = [self._decode(sound) for sound in sounds]
-        said = mix([self._say(clip) for clip in clips], [float(weight) for weight in weights])
+        said = [self._say(*pair) for pair in zip(sounds, clips, strict=True)]
+        mixed = mix(said, [float(weight) for weight in weights])
         names = " + ".join(f"{share:.2g} {sound_name(sound)}" for sound, share in zip(sounds, shares, strict=True))
-        return self._paint(said, clips, names, stem_of(sounds, "+"), num_images, seed, size, controls)
+        return self._paint(mixed, clips, names, stem_of(sounds, "+"), num_images, seed, size, controls)
 
     def morph(
         self,
@@ -202,11 +207,16 @@ class Prompted(AudioToImage):
         lines = [unread_line(self.backbone.texts, [text], what) for what, text in asked if text]
         return [line for line in lines if line]
 
-    def _say(self, clip: Clip) -> Conditioning:
+    def _say(self, sound: Audio, clip: Clip) -> Conditioning:
         import torch
 
+        from soundsight.encoders.recalled import Recalled
+
         with self._lock, torch.inference_mode():
-            (embedding,) = self.encoder.encode([clip])
+            if isinstance(self.encoder, Recalled):
+                embedding = self.encoder.find(sound)
+            else:
+                (embedding,) = self.encoder.encode([clip])
             tokens_1LD, pooled_1D = (torch.from_numpy(x)[None] for x in (embedding.tokens_LD, embedding.pooled_D))
             said: Conditioning = self.adapter(tokens_1LD, pooled_1D)
         self.backbone.check(said)
@@ -258,7 +268,7 @@ class Prompted(AudioToImage):
 def load(
     folder: ModelFolder,
     backbone: str | Path | None,
-    encoder: str | Path | Encoder | None,
+    encoder: str | Path | Encoder | Recalled | None,
     encoder_options: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Prompted:
@@ -267,7 +277,8 @@ def load(
     Args:
         folder: The adapter's, as ``read_folder`` returned it.
         backbone: Name on the hub, or folder, of the model that paints.
-        encoder: Weights of the encoder that hears, as ``encoders.NAME.load`` takes them; or an encoder.
+        encoder: Weights of the encoder that hears, as ``encoders.NAME.load`` takes them; or an encoder; or embeddings
+            that were computed before, as ``encoders.recalled.recall`` takes them.
         encoder_options: What else that takes; those that the adapter was trained with are known, files are not.
         options: Of ``backbones.load``: precision, offload and others.
 
@@ -288,8 +299,11 @@ def load(
     for module in ("torch", "diffusers", "transformers", "safetensors"):
         require(module, "sd3", f"the model '{folder.name}'")
     from soundsight import adapters, backbones, encoders
+    from soundsight.encoders import recalled
 
-    if isinstance(encoder, str | Path):
+    if isinstance(encoder, str | Path) and recalled.is_recalled(encoder):
+        encoder = recalled.recall(known, encoder, encoder_options)
+    elif isinstance(encoder, str | Path):
         learned = (folder.features or {}).get("options")
         learned = learned if isinstance(learned, dict) else {}
         encoder = encoders.load(known, encoder, **{**learned, **encoder_options})
