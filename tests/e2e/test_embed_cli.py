@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from soundsight import audio
 from soundsight.cli import main
 from soundsight.encoders import vggish
+from soundsight.encoders.array import to_npy
 from soundsight.encoders.ledger import INDEX
 from soundsight.encoders.shards import read_shards, records
 from toy_encoder import load, write_plugin, write_tones
@@ -94,6 +96,25 @@ def test_a_list_becomes_shards(sounds: Path, tmp_path: Path, environment: dict[s
     assert other.returncode == 2
     assert "made with template {label}!, not an image of {label}; use the same" in other.stderr
     assert other.stderr.count("\n") == 1
+
+
+def test_what_was_heard_once_is_remembered_for_other_prompts(
+    sounds: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    cache = tmp_path / "cache"
+    trial = run(*toy(sounds, tmp_path / "a"), "--cache", cache, "--dry-run", environment=environment)
+    assert trial.returncode == 0, trial.stderr
+    assert not cache.exists()
+    assert run(*toy(sounds, tmp_path / "a"), "--cache", cache, environment=environment).returncode == 0
+    files = sorted(cache.rglob("*.embedding"))
+    assert len(files) == 12
+    for path in files:  # another memory, that none of the sounds has
+        data = to_npy(np.full((3, 3), 7, np.float32))
+        path.write_bytes(hashlib.sha256(data).digest() + data)
+    other = run(*toy(sounds, tmp_path / "b"), "--cache", cache, "--template", "{label}!", environment=environment)
+    assert other.returncode == 0, other.stderr
+    (shard,) = (tmp_path / "b").glob("*.tar")
+    assert all((record.tokens_LD == 7).all() and record.tokens_LD.shape == (2, 3) for record in records(shard))
 
 
 def test_options_of_an_encoder_are_part_of_what_the_shards_are(

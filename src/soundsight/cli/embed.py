@@ -74,6 +74,13 @@ def embed(
             min=1, max=256, metavar="N", help="Processes, each with the encoder.", show_default="one for each processor"
         ),
     ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Remember what was heard here, so that other lists and prompts of the same sounds take no time.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is, sizes and the estimated time; write nothing.")
     ] = False,
@@ -94,9 +101,10 @@ def embed(
     from soundsight import encoders
     from soundsight.cli import settings
     from soundsight.datasets import manifests
+    from soundsight.encoders.cache import load_cached
     from soundsight.encoders.embedder import num_cores
     from soundsight.encoders.plan import Plan
-    from soundsight.encoders.workers import Workers
+    from soundsight.encoders.workers import Load, Workers
     from soundsight.files import check_writable
 
     if not out:
@@ -108,7 +116,12 @@ def embed(
     manifest = manifests.keep_quality(manifests.read(source, Path(audio) if audio else None), min_quality)
     plan = Plan(manifest, template, shard_size, said)
     num_workers = workers or num_cores()
-    load = partial(encoders.load, encoder, weights, **options)
+    load: Load = partial(encoders.load, encoder, weights, **options)
+    if cache is not None and not dry_run:  # a trial writes nothing, and measures hearing
+        if not cache:
+            raise SoundsightError("--cache is empty; name a folder")
+        check_writable(Path(cache))
+        load = partial(load_cached, load, Path(cache))
     with quiet_libraries(), Workers(load, min(num_workers, _TRIAL) if dry_run else num_workers) as pool:
         if dry_run:
             _estimate(plan, Path(out), pool, num_workers, as_json)

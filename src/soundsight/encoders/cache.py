@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from soundsight.encoders.embedding import Embedding, Encoder
 from soundsight.errors import OutputError
 from soundsight.files import check_writable, replace_file
 
-__all__ = ["Cached", "key_of"]
+__all__ = ["Cached", "key_of", "load_cached"]
 
 # Four hours, the longest sound that is read, are 15,000 tokens of VGGish: 7.7 MB.
 MAX_FILE_BYTES = 256 << 20
@@ -67,6 +67,16 @@ class Cached:
         except OSError as error:
             raise OutputError(f"{path}: the embedding cannot be saved ({error.strerror})") from error
         return embedding
+
+
+def load_cached(load: Callable[[], Encoder], folder: Path) -> Cached:
+    """The encoder that ``load`` makes, with a memory in ``folder``.
+
+    Raises:
+        OutputError: The folder cannot be written to.
+        As ``load``.
+    """
+    return Cached(load(), folder)
 
 
 def key_of(clip: Clip, identity: str) -> str:
