@@ -99,8 +99,10 @@ def test_text_encoders_that_are_absent_are_done_without(folders: dict[str, Path]
     bare = Path(shutil.copytree(folders["sd3"], tmp_path / "bare"))
     for name in ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3"):
         shutil.rmtree(bare / name)
+    with pytest.raises(ModelError, match=r"'text_encoder' is missing; .* do without this .*: --without text_encoder,"):
+        backbones.load(bare)
     change(bare / "model_index.json", text_encoder_3=[None, None], tokenizer_3=[None, None])
-    mute = backbones.load(bare)
+    mute = backbones.load(bare, without=["text_encoder", "text_encoder_2"])
     images = [paint(each) for each in (whole, without_t5, mute)]
     assert all(np.abs(one - other).max() > 1e-5 for one, other in ((images[0], images[1]), (images[1], images[2])))
     with pytest.raises(SoundsightError, match="has no text encoder to read 'dog'"):

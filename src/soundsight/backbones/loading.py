@@ -40,13 +40,13 @@ def load(
 
     Args:
         name_or_folder: Such as ``stabilityai/stable-diffusion-3-medium-diffusers``, from the hub's cache, or a folder
-            with ``model_index.json``; a folder of that name wins. Text encoders that are not in it are done without.
+            with ``model_index.json``; a folder of that name wins.
         precision: Of weights and work; ``fp16`` needs a GPU.
         offload: ``model`` keeps one part at a time on the GPU, ``sequential`` one layer: less memory, more time.
         attention_slicing: Attention in two steps: less memory, a little slower. Stable Diffusion XL and 1.5 have it.
         vae_slicing: Decode one picture at a time.
         vae_tiling: Decode a picture tile by tile.
-        without: Text encoders to leave out, such as ``text_encoder_3``.
+        without: Text encoders to leave out, such as ``text_encoder_3``; they need not be there.
         revision: Branch, tag or commit on the hub.
         download: Get it from the hub where it is not in its cache yet; otherwise nothing is fetched.
 
@@ -60,7 +60,7 @@ def load(
     on_gpu = torch.cuda.is_available()
     _check_options(precision, offload, on_gpu=on_gpu)
     path = find(name_or_folder, download=download, revision=revision)
-    folder = read(path, name=str(name_or_folder))
+    folder = read(path, name=str(name_or_folder), without=without)
     if unknown := sorted(set(without) - set(folder.family.encoders)):
         raise SoundsightError(f"cannot leave out {unknown[0]!r}; expected {', '.join(folder.family.encoders)}")
     check_weights(path)

@@ -107,13 +107,16 @@ def find(source: str | Path, *, download: bool = False, revision: str | None = N
         ) from error
 
 
-def read(path: Path, *, name: str | None = None, wanted: Collection[str] | None = None) -> Folder:
-    """What a folder holds; text encoders that are absent from it are left out.
+def read(
+    path: Path, *, name: str | None = None, wanted: Collection[str] | None = None, without: Collection[str] = ()
+) -> Folder:
+    """What a folder holds.
 
     Args:
         path: The folder.
         name: What the user called it, for messages.
         wanted: The only parts to look at; None for all.
+        without: Text encoders that may be absent, though they are announced.
 
     Raises:
         ModelError: It is another thing, brings code of its own, or lacks a part or a file of one.
@@ -127,7 +130,13 @@ def read(path: Path, *, name: str | None = None, wanted: Collection[str] | None 
         if wanted is None or part in wanted:
             parts[part] = _read_part(path, index, part, "diffusers", family.networks[part])
     for encoder, classes in family.encoders.items():
-        if (wanted is None or encoder in wanted) and _is_there(path, index, encoder):
+        is_wanted = (wanted is None or encoder in wanted) and encoder not in without
+        if is_wanted and index.get(encoder) not in (None, [None, None]):
+            if not (path / encoder).is_dir():  # silence would be another picture, and nobody would know why
+                raise ModelError(
+                    f"{path}: the folder '{encoder}' is missing; the download is partial, get the rest, or do without "
+                    f"this text encoder: --without {encoder}, and in a training targets.without=['{encoder}']"
+                )
             parts[encoder] = _read_part(path, index, encoder, "transformers", classes)
             tokenizer, allowed = family.tokenizers[encoder]
             parts[tokenizer] = _read_plain(path, index, tokenizer, "transformers", allowed)
@@ -149,11 +158,6 @@ def _family(path: Path, index: dict[str, Any]) -> Family:
         return FAMILIES[kind]
     known = ", ".join(f"{name} ({family.name})" for name, family in FAMILIES.items())
     raise ModelError(f"{path / INDEX}: _class_name is {kind!r:.80}; expected one of {known}")
-
-
-def _is_there(path: Path, index: dict[str, Any], part: str) -> bool:
-    """Whether a text encoder is announced, and its folder is there; without it the model still paints."""
-    return index.get(part) not in (None, [None, None]) and (path / part).is_dir()
 
 
 def _class_of(path: Path, index: dict[str, Any], part: str, library: str, allowed: tuple[str, ...] | None) -> str:
