@@ -70,6 +70,7 @@ def test_embeddings_are_told_from_weights(folder: Path, array: Path, tmp_path: P
     assert not is_recalled(tmp_path)
     assert not is_recalled("laion/clap-htsat-fused")
     assert not is_recalled("vggish.pth")
+    assert not is_recalled("x" * 300)
 
 
 @pytest.mark.parametrize("sound", [b"RIFF", (np.zeros(8), 8000), io.BytesIO()])

@@ -54,7 +54,10 @@ class Recalled:
 def is_recalled(weights: str | Path) -> bool:
     """Whether these are embeddings, and no weights: an array, a shard, or a folder of shards."""
     path = Path(weights)
-    return path.suffix.lower() in (".npy", ".tar") or (path.is_dir() and any(path.glob("*.tar")))
+    try:
+        return path.suffix.lower() in (".npy", ".tar") or (path.is_dir() and any(path.glob("*.tar")))
+    except OSError:  # too long for a path; whoever looks for weights says so
+        return False
 
 
 def recall(name: str, path: str | Path, options: Mapping[str, Any]) -> Recalled:
