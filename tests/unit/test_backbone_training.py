@@ -121,6 +121,25 @@ def test_prompts_are_apart_before_anything_is_learned(speaker: Path, root: Path,
     assert float(heard_CW.mean(dim=0).abs().mean()) < 0.1, "what they share is not heard"
 
 
+def test_noise_is_as_long_as_it_is_told(speaker: Path, root: Path, tmp_path: Path) -> None:
+    """A share of the distance between two prompts; what is left out stays left out."""
+    told = {}
+    for noise_share in ("0", "0.5"):
+        recipe = small(speaker, f"backbone.noise={noise_share}", "backbone.unlabelled=0.3", "train.batch_size=48")
+        with tiny_backbones.quiet():
+            _, images_NCHW, labels_N, targets = load_pictures(recipe, root)
+            pooled_CP = targets.parts["pooled"]
+            run = Run(recipe, tmp_path, build(recipe.autoencoder, 32), images_NCHW, labels_N, pooled_CP)
+        told[noise_share] = run._batch()[1]
+    is_told_B = told["0"].any(dim=1)
+    assert 0 < is_told_B.sum() < 48
+    assert torch.equal(told["0"].any(dim=1), told["0.5"].any(dim=1))
+    noise_BP = (told["0.5"] - told["0"])[is_told_B]
+    distances = torch.pdist(pooled_CP)
+    expected = 0.5 * float((distances.square().sum() / distances.numel() * (1 - 1 / len(pooled_CP))).sqrt())
+    assert float(noise_BP.square().sum(dim=1).mean().sqrt()) == pytest.approx(expected, rel=0.1)
+
+
 def test_a_compiled_transformer_is_the_one_that_is_saved(
     trained: Path, speaker: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,7 +146,10 @@ class Run:
             pos_embed_max_size=side // options.patch_size,
             qk_norm="rms_norm",
         )
-        _hear_differences(self.module.time_text_embed.text_embedder.linear_1, told_CP)
+        # Of what tells the prompts apart, in each of their numbers.
+        self._apart = float((told_CP - told_CP.mean(dim=0)).square().mean().sqrt())
+        if self._apart:
+            _hear_differences(self.module.time_text_embed.text_embedder.linear_1, told_CP.mean(dim=0), self._apart)
         self._predict = _compiled(self.module) if self.config.compile else self.module
         parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.optimizer = adam(parameters, self.config.optimizer)
@@ -195,8 +198,10 @@ class Run:
         rows = self._order[1][place * self.config.batch_size :][: self.config.batch_size]
         chance = torch.Generator().manual_seed(int(stream(self.config.seed, "step", self.step).integers(2**62)))
         mirrored_B = torch.randint(2, (len(rows),), generator=chance)
-        told_BP = self.told_CP[self.labels_N[rows]]
         kept_B1 = torch.rand(len(rows), 1, generator=chance) >= self.recipe.backbone.unlabelled
+        told_BP = self.told_CP[self.labels_N[rows]]
+        if share := self.recipe.backbone.noise:
+            told_BP = told_BP + share * math.sqrt(2) * self._apart * torch.randn(told_BP.shape, generator=chance)
         return self.latents_2NCHW[mirrored_B, rows].float(), told_BP * kept_B1, chance
 
     def _loss(self, latent_BCHW: Tensor, told_BP: Tensor, chance: torch.Generator) -> Tensor:
@@ -301,17 +306,14 @@ class Run:
 
 
 @torch.no_grad()
-def _hear_differences(layer: torch.nn.Linear, told_CP: Tensor) -> None:
-    """Begin with what tells the C prompts apart at unit scale.
+def _hear_differences(layer: torch.nn.Linear, mean_P: Tensor, apart: float) -> None:
+    """Begin with what tells the prompts apart at unit scale.
 
     A sentence encoder's P numbers have length 1, and prompts of one template resemble each other (a cosine of 0.6): as
     they are, a class would be a hundredth of what the layer says, beside the time.
     """
-    mean_P = told_CP.mean(dim=0)
-    apart = float((told_CP - mean_P).square().mean().sqrt())
-    if apart > 0:
-        layer.weight.div_(apart)
-        layer.bias.sub_(layer.weight @ mean_P)
+    layer.weight.div_(apart)
+    layer.bias.sub_(layer.weight @ mean_P)
 
 
 def _compiled(module: torch.nn.Module) -> Callable[..., Any]:

@@ -46,6 +46,10 @@ class BackboneConfig(Strict):
     """Side of a token in latent places."""
     unlabelled: float = Field(default=0.1, ge=0, lt=1)
     """Share of the pictures whose prompt is left out: zeros, as a backbone without text encoders is told of no text."""
+    noise: NonNegativeFloat = 0.0
+    """Length of Gaussian noise on what is told, as a share of the distance between two prompts: what was not taught is
+    then painted as what is nearest of what was, a crow as a bird (conditioning augmentation; Zhang et al., *StackGAN*,
+    2017, section 3.2)."""
 
 
 class BackboneTrainConfig(Strict):
