@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from soundsight.errors import ModelError
-from soundsight.server.engine import Engine, Row
+from soundsight.server.engine import Engine
 from soundsight.server.problems import Problem
+from soundsight.server.rows import NetworkRow, Row
 
 LONG_S = 20.0
 """Only reached where a test fails."""
@@ -66,6 +67,7 @@ class Job:
         self.steps, self.key = steps, steps if key is None else key
         self.breaks = breaks or {}
         self.deadline, self.is_cancelled = time.monotonic() + LONG_S, False
+        self.steps_told: list[tuple[int, int]] = []
         self.has_begun, self.pictures = False, list[tuple[int, list[float]]]()
         self.problem: Problem | None = None
         self.ended, self.num_ends = threading.Event(), 0
@@ -81,11 +83,14 @@ class Job:
         features = np.full((2, 3), self.number, np.float32)
         inputs = {"steps": np.array([self.steps], np.float32)}
         return [
-            Row(self.painter, features, np.array([self.noise(i)], np.float32), inputs, self.key, 0, i)  # type: ignore[arg-type]
+            NetworkRow(self.painter, features, np.array([self.noise(i)], np.float32), inputs, self.key, 0, i)  # type: ignore[arg-type]
             for i in range(self.num_images)
         ]
 
-    def take(self, row: Row, image_CHW: np.ndarray, heard_X: np.ndarray | None) -> None:
+    def step(self, done: int, num_steps: int) -> None:
+        self.steps_told.append((done, num_steps))
+
+    def take(self, row: Row, image_CHW: np.ndarray | None, heard_X: np.ndarray | None) -> None:
         assert heard_X is None
         assert not self.ended.is_set()
         if len(self.pictures) == 1:

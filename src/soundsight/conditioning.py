@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -44,3 +45,10 @@ class Conditioning:
         """Those that are said, by name."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: part for name, part in found.items() if part is not None}
+
+    @classmethod
+    def joined(cls, said: Sequence[Conditioning]) -> Conditioning:
+        """Of all prompts, one after the other; each has the same parts, of the same length."""
+        import torch
+
+        return cls(**{name: torch.cat([each.parts[name] for each in said]) for name in said[0].parts})

@@ -44,6 +44,11 @@ class Hearing:
             raise ModelError(f"{folder.path}: features in config.json do not fit: {error}") from error
 
     @property
+    def full_name(self) -> str:
+        """What is kept with a picture of where it comes from."""
+        return self.folder.name
+
+    @property
     def sample_rate_hz(self) -> int:
         """Rate that the front end listens at."""
         return int(self._config.sample_rate_hz)

@@ -8,17 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save
 
-import tiny_backbones
-import tiny_clap
-from soundsight import adapters, encoders
 from soundsight.backbones.backbone import Backbone, Painting
 from soundsight.cli import main
-from soundsight.folder import ModelFolder, write_folder
-from soundsight.manifest import NO_PICTURE
+from tiny_adapters import options_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ONE, TWO = EXAMPLES / "one.wav", EXAMPLES / "two.wav"
@@ -26,24 +20,7 @@ ONE, TWO = EXAMPLES / "one.wav", EXAMPLES / "two.wav"
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("parts")
-    clap = tiny_clap.write(folder / "clap")
-    encoder = encoders.load("clap", clap)
-    torch.manual_seed(0)
-    module = adapters.build("v2d_clap", {"input_size": encoder.size, "pooled_size": tiny_backbones.POOLED})
-    described = ModelFolder(
-        path=folder / "toy",
-        name="toy",
-        system="v2d_clap",
-        kind="adapter",
-        features={"name": "clap", "size": encoder.size, "identity": encoder.identity},
-        latent_size=0,
-        image=NO_PICTURE,
-        model=module.config.model_dump(mode="json"),
-        target={"name": "diffusion", "identity": None, "sizes": {}, "template": "an image of {label}"},
-    )
-    write_folder(described, {"model.safetensors": save(module.state_dict())})
-    return {"--encoder": clap, "--backbone": tiny_backbones.write(folder / "sd3", "sd3"), "--model": folder / "toy"}
+    return options_of(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture

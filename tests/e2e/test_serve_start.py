@@ -83,7 +83,7 @@ def test_models_that_cannot_be_served(tmp_path: Path, workers: str) -> None:
         target={"name": "toy", "identity": "0", "sizes": {}, "template": "{}"},
     )
     write_folder(adapter, {"model.safetensors": b"nothing"})
-    assert "adapter" in _mistake("--port", "0", "--workers", workers, "--model", str(tmp_path / "adapter"))
+    assert "--backbone" in _mistake("--port", "0", "--workers", workers, "--model", str(tmp_path / "adapter"))
     _mistake("--port", "0", "--workers", workers, "--model", str(write_judge(tmp_path / "judge")))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +10,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from safetensors.torch import save
 
 import tiny_backbones
 import tiny_clap
 from encoder_laws import noise
-from soundsight import AudioToImage, adapters, encoders
+from soundsight import AudioToImage, encoders
 from soundsight.audio import Clip
 from soundsight.encoders.writing import write_shard
 from soundsight.errors import ModelError, SoundsightError
-from soundsight.folder import ModelFolder, write_folder
-from soundsight.manifest import NO_PICTURE
 from soundsight.pipeline.prompted import Prompted
+from tiny_adapters import write_adapter
 
 STEPS = 3
-
-
-def write_adapter(path: Path, encoder: Any, *, pooled_size: int = tiny_backbones.POOLED, **facts: Any) -> Path:
-    """A mapper of random weights, as its training leaves it."""
-    torch.manual_seed(0)
-    options = {"input_size": encoder.size, "pooled_size": pooled_size, "widths": [16], "dropouts": [0.3]}
-    module = adapters.build("v2d_clap", options)
-    folder = ModelFolder(
-        path=path,
-        name="toy",
-        system="v2d_clap",
-        kind="adapter",
-        features={"name": encoder.name, "size": encoder.size, "identity": encoder.identity},
-        latent_size=0,
-        image=NO_PICTURE,
-        labels=("dog", "rain"),
-        model=module.config.model_dump(mode="json"),
-        target={"name": "diffusion", "identity": None, "sizes": {"pooled": [pooled_size]}, "template": "{label}"},
-    )
-    folder = replace(folder, **facts)
-    write_folder(folder, {"model.safetensors": save(module.state_dict())})
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from engine_jobs import LONG_S, Job, Painter, busy, engine
 from soundsight.server.engine import Engine
+from soundsight.server.rows import Called, Row, Watch
 
 
 @pytest.mark.parametrize("max_rows", [1, 2, 4, 16])
@@ -149,3 +153,93 @@ def test_no_window_where_there_is_nothing_to_wait_for() -> None:
     made.submit(job)
     made.close(LONG_S / 2)
     job.check()
+
+
+class _Slow:
+    """A picture that tells of each of its steps; each call waits for the next."""
+
+    part, index, kind, most = 0, 0, "slow", 2
+
+    def __init__(self, index: int, num_steps: int, sizes: list[int], go: threading.Semaphore) -> None:
+        self.index, self._num_steps, self._sizes, self._go = index, num_steps, sizes, go
+
+    def paint(self, rows: Sequence[_Slow], watch: Watch) -> Called:
+        self._sizes.append(len(rows))
+        for step in range(self._num_steps):
+            assert self._go.acquire(timeout=LONG_S)
+            watch(step + 1, self._num_steps)
+        return Called([np.full((1, 1, 3), row.index, np.float32) for row in rows], [None] * len(rows))
+
+
+class _SlowJob(Job):
+    def __init__(self, num_images: int, num_steps: int = 3) -> None:
+        super().__init__(Painter(), 0, num_images)
+        self.sizes, self.go, self.num_steps = list[int](), threading.Semaphore(0), num_steps
+
+    def begin(self) -> list[Row]:
+        return [_Slow(i, self.num_steps, self.sizes, self.go) for i in range(self.num_images)]
+
+
+def test_steps_are_told_as_they_are_done_and_calls_have_the_size_that_rows_ask_for() -> None:
+    carried = threading.Semaphore(0)
+    with engine(carry=carried.release) as made:
+        job = _SlowJob(6)
+        made.submit(job)
+        assert carried.acquire(timeout=LONG_S)  # what it said when it began, before any step
+        assert not job.steps_told
+        job.go.release()
+        assert carried.acquire(timeout=LONG_S)
+        assert job.steps_told == [(1, 3)]
+        job.go.release(100)
+        job.wait()
+    assert job.sizes == [1, 2, 2, 1]  # the very first alone, as somebody waits for it
+    assert job.steps_told == [(1, 3), (2, 3), (3, 3)] * 4
+    assert [index for index, _ in job.pictures] == list(range(6))
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_call_that_nobody_waits_for_ends_at_its_next_step(is_late: bool) -> None:
+    carried = threading.Semaphore(0)
+    with engine(carry=carried.release) as made:
+        job = _SlowJob(2, num_steps=1000)
+        made.submit(job)
+        job.go.release()
+        for _ in range(2):
+            assert carried.acquire(timeout=LONG_S)
+        if is_late:
+            job.deadline = time.monotonic() - 1
+        else:
+            job.is_cancelled = True
+        job.go.release()
+        other = Job(Painter(), 1)
+        made.submit(other)
+        other.check()
+    assert (len(job.steps_told), job.pictures) == (1, [])
+    if is_late:
+        assert job.problem is not None
+        assert job.problem.status == 503
+
+
+def test_a_call_goes_on_while_one_of_its_jobs_is_waited_for() -> None:
+    go, sizes = threading.Semaphore(0), list[int]()
+    jobs = [_SlowJob(1), _SlowJob(1)]
+    for job in jobs:
+        job.go, job.sizes = go, sizes
+    painter = Painter(held=True)
+    with engine() as made:
+        first = busy(made, painter)
+        for job in jobs:
+            made.submit(job)
+        painter.let()
+        first.check()
+        go.release()
+        end = time.monotonic() + LONG_S
+        while not all(job.steps_told for job in jobs):
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        jobs[0].is_cancelled = True
+        go.release(100)
+        jobs[1].wait()
+    assert sizes == [2]
+    assert (len(jobs[0].steps_told), len(jobs[1].steps_told)) == (1, 3)
+    assert len(jobs[1].pictures) == 1

@@ -218,7 +218,7 @@ class Backbone:
         How many does not depend on what is free, so that a seed's pictures are the same to the bit.
         """
         vae = self.pipeline.vae
-        size = max(1, memory.PIXELS // (height * width))
+        size = memory.num_together(height, width)
         is_tiled = getattr(vae, "use_tiling", False)
         longest = max(height, width)
         small = int(getattr(vae, "tile_sample_min_size", 0) or longest)

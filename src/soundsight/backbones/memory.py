@@ -11,7 +11,7 @@ from typing import Literal
 
 from soundsight.errors import ModelError
 
-__all__ = ["BYTES", "PIXELS", "Offload", "Plan", "Precision", "check", "check_work", "free_bytes"]
+__all__ = ["BYTES", "PIXELS", "Offload", "Plan", "Precision", "check", "check_work", "free_bytes", "num_together"]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Offload = Literal["none", "model", "sequential"]
@@ -80,6 +80,11 @@ class Plan:
     @property
     def _largest_bytes(self) -> int:
         return max(self.weights.values(), default=0) * BYTES[self.precision]
+
+
+def num_together(height: int, width: int) -> int:
+    """How many pictures of so many pixels are painted at once, one at least."""
+    return max(1, PIXELS // (height * width))
 
 
 def check(plan: Plan, name: str) -> None:

@@ -7,16 +7,22 @@ from typing import Annotated
 
 import typer
 
-from soundsight.cli import complete_generators, examples, say
+from soundsight.cli import complete_generators, examples, layers, say
+from soundsight.cli import settings as settings_of
+from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError, require
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+_DEADLINE_S, _PAINTING_S = 10.0, 600.0
+_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 @app.command(
     epilog=examples(
         "soundsight serve",
         "soundsight serve --port 9000 --model runs/mine",
+        "soundsight serve --model runs/v2d-clap --encoder clap/ --backbone sd3/ --precision bf16",
         "SOUNDSIGHT_TOKEN=secret soundsight serve --host 0.0.0.0 --workers 4",
     )
 )
@@ -44,6 +50,25 @@ def serve(
             help="Name or folder of a model to serve, the first by default; repeatable; by default all of the package.",
         ),
     ] = [],  # noqa: B006
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for an adapter such as v2d-clap."),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(metavar="WEIGHTS", help="What hears for an adapter: a file, folder or hub name."),
+    ] = None,
+    encoder_set: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the encoder beside those that the adapter was trained with; repeatable.",
+        ),
+    ] = [],  # noqa: B006
+    precision: Precision = None,
+    offload: Offload = None,
+    save_memory: SaveMemory = False,
+    without: Without = [],  # noqa: B006
     workers: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Processes that share the work.")] = 1,
     max_upload: Annotated[float, typer.Option(metavar="MB", help="Most megabytes of a sound.")] = 16.0,
     max_seconds: Annotated[float, typer.Option(metavar="S", help="Longest sound, decoded.")] = 60.0,
@@ -51,7 +76,14 @@ def serve(
     queue: Annotated[
         int, typer.Option(metavar="N", help="Requests that may wait; others are told to come back.")
     ] = 128,
-    deadline: Annotated[float, typer.Option(metavar="S", help="Seconds after which a request is given up.")] = 10.0,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Seconds after which a request is given up.",
+            show_default=f"{_DEADLINE_S:g}, or {_PAINTING_S:g} with a backbone",
+        ),
+    ] = None,
     rate: Annotated[
         int | None, typer.Option(metavar="N", help="Requests a minute of one address; by default any number.")
     ] = None,
@@ -68,10 +100,13 @@ def serve(
         require(module, "serve", "the server")
     if not 0.001 <= max_upload <= 1000:
         raise SoundsightError(f"--max-upload is {max_upload:g}; expected 0.001 to 1000 megabytes")
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # the engine's threads are all that there shall be, here and in workers
+    if backbone is not None and workers > 1:
+        raise SoundsightError("each worker would load the backbone again; leave out --workers")
+    # The engine's threads are all that there shall be, here and in workers; but a backbone takes what it gets.
+    for name in _THREADS if backbone is None else _THREADS[:1]:
+        os.environ.setdefault(name, "1")
     from soundsight.server.run import run
-    from soundsight.server.settings import Settings
+    from soundsight.server.settings import Painter, Settings
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     settings = Settings(
@@ -79,11 +114,17 @@ def serve(
         token=token,
         origins=tuple(each.rstrip("/") for each in origin),
         models=tuple(model),
+        painter=Painter(
+            backbone,
+            encoder,
+            settings_of.parse("--encoder-set", encoder_set),
+            layers.options(precision, offload, save_memory, without),
+        ),
         max_upload_bytes=round(max_upload * 1e6),
         max_duration_s=max_seconds,
         max_images=max_images,
         queue_size=queue,
-        deadline_s=deadline,
+        deadline_s=(_DEADLINE_S if backbone is None else _PAINTING_S) if deadline is None else deadline,
         rate_per_minute=rate,
         threads=max(1, cores // workers),
         max_rows=batch,

@@ -27,11 +27,17 @@ _MAX_SOUND_BYTES = 1 << 30
 
 
 class Controls(TypedDict, total=False):
-    """What may be turned where the model has it: ``variation`` 0 to 2, ``guidance`` 0 to 20, ``steps`` 1 to 200."""
+    """What may be turned where the model has it: ``variation`` 0 to 2, ``guidance`` 0 to 20, ``steps`` 1 to 200.
+
+    Where a text-to-image model paints, ``prompt``, a text beside the sound, and ``negative``, what not to paint, each
+    of at most 200 characters.
+    """
 
     variation: float
     guidance: float
     steps: int
+    prompt: str
+    negative: str
 
 
 class Client:
@@ -98,7 +104,7 @@ class Client:
             size: Long side of the pictures, 8 to 4096 pixels; the model's own size if None.
             model: One of ``models()``; the server's default if None.
             split: Cut the sound at its silences, for recordings of several words.
-            **controls: ``variation``, ``guidance`` and ``steps``, where the model has them.
+            **controls: ``variation``, ``guidance``, ``steps`` and texts, where the model has them.
 
         Returns:
             The pictures, part by part.

@@ -77,9 +77,9 @@ class AudioToImage(Hearing):
         """
         folder = read_folder(resolve(name_or_folder), verify=False)
         if folder.kind == "adapter":
-            from soundsight.pipeline import prompted
+            from soundsight.pipeline import loading
 
-            return prompted.load(folder, backbone, encoder, encoder_options or {}, options)
+            return loading.load(folder, backbone, encoder, encoder_options or {}, options)
         if backbone is not None or encoder is not None or encoder_options or options:
             raise ModelError(f"the model '{folder.name}' paints by itself: it takes no backbone, encoder or options")
         return cls(Generator(folder, threads))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from soundsight.audio import Clip
 from soundsight.blending import shares_of
+from soundsight.conditioning import Conditioning
 from soundsight.controls import OF_BACKBONES, Controls, told
 from soundsight.controls import check as check_controls
-from soundsight.errors import ModelError, SoundsightError, require
+from soundsight.errors import SoundsightError
 from soundsight.folder import ImageShape, ModelFolder
 from soundsight.hearing import Audio, sound_name, stem_of
 from soundsight.pipeline.audio_to_image import AudioToImage
@@ -25,11 +25,10 @@ from soundsight.result import Heard, Pictures
 
 if TYPE_CHECKING:
     from soundsight.backbones.backbone import Backbone
-    from soundsight.conditioning import Conditioning
     from soundsight.encoders import Encoder
     from soundsight.encoders.recalled import Recalled
 
-__all__ = ["Prompted", "load"]
+__all__ = ["Prompted"]
 
 # Inputs of networks that turn as a backbone's guidance and steps do.
 _INPUTS = frozenset(("weights", "times")) | OF_BACKBONES
@@ -73,6 +72,11 @@ class Prompted(AudioToImage):
         return self.encoder.sample_rate_hz
 
     @property
+    def full_name(self) -> str:
+        """The adapter's name and the backbone's."""
+        return f"{self.folder.name} + {Path(self.backbone.name).name}"
+
+    @property
     def listens(self) -> bool:
         """False: an adapter does not say what it takes a sound for."""
         return False
@@ -98,6 +102,45 @@ class Prompted(AudioToImage):
     def listen(self, sound: Audio) -> Heard | None:
         """None, as it does not say."""
         return None
+
+    def paint(
+        self,
+        said: Sequence[Conditioning],
+        rows: Sequence[int],
+        seed: int = 0,
+        size: int | None = None,
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+        **controls: Unpack[Controls],
+    ) -> list[NDArray[np.float32] | None]:
+        """A picture of each of several sounds in one call, as each has it when it is painted alone.
+
+        Args:
+            said: What the backbone is told of each, as ``say`` returns it.
+            rows: The number of each picture among those of its sound, which decides its noise with the seed.
+            seed: As for calling.
+            size: Long side in pixels, of what the backbone paints; it may paint smaller ones, which are to be scaled.
+            on_step: Called with the number of steps that are done, and of all.
+            **controls: As for ``stream``, but no loudness to follow.
+
+        Returns:
+            (C, H, W) in [0, 1] for each; None where the backbone's safety checker withheld it.
+
+        Raises:
+            As for calling.
+        """
+        settings = self._settings(self.check(controls), [])
+        with self._lock:
+            painting = self.backbone.paint(
+                Conditioning.joined(said), rows=rows, seed=seed, size=self._side(size), callback=on_step, **settings
+            )
+        return [None if i in painting.withheld else image for i, image in enumerate(painting.images_NCHW)]
+
+    def num_together(self, size: int | None) -> int:
+        """How many pictures of a size the backbone paints at once."""
+        from soundsight.backbones import memory
+
+        return memory.num_together(self._side(size), self._side(size))
 
     def stream(
         self,
@@ -234,17 +277,22 @@ class Prompted(AudioToImage):
         controls: Controls,
     ) -> Pictures:
         settings = self._settings(controls, clips)
-        own = self.backbone.default_size
-        step = self.backbone.size_step
-        painted = own if size is None or size > _MAX_GROWTH * own else max(step, int(size) // step * step)
         with self._lock:
             painting = self.backbone.paint(
-                said, num_images=int(num_images), seed=int(seed), size=painted, callback=self.on_step, **settings
+                said,
+                num_images=int(num_images),
+                seed=int(seed),
+                size=self._side(size),
+                callback=self.on_step,
+                **settings,
             )
-        model = f"{self.folder.name} + {Path(self.backbone.name).name}"
-        images = self._scale(painting.images_NCHW, size)
-        turned = told(controls)
-        return Pictures(images, int(seed), model, name, stem=stem, turned=turned, withheld=painting.withheld)
+        images, turned = self._scale(painting.images_NCHW, size), told(controls)
+        return Pictures(images, int(seed), self.full_name, name, stem=stem, turned=turned, withheld=painting.withheld)
+
+    def _side(self, size: int | None) -> int:
+        """Of the pictures that the backbone paints where these are wanted."""
+        own, step = self.backbone.default_size, self.backbone.size_step
+        return own if size is None or size > _MAX_GROWTH * own else max(step, int(size) // step * step)
 
     def _settings(self, controls: Controls, clips: Sequence[Clip]) -> dict[str, Any]:
         """What the backbone is asked beside the sound."""
@@ -263,57 +311,6 @@ class Prompted(AudioToImage):
             settings["turn"] = Turn(self.say(sound), float(after))
         settings["regions"] = [Region(self.say(sound), place) for sound, place in asked.get("places", ())]
         return settings
-
-
-def load(
-    folder: ModelFolder,
-    backbone: str | Path | None,
-    encoder: str | Path | Encoder | Recalled | None,
-    encoder_options: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> Prompted:
-    """The pipeline of an adapter.
-
-    Args:
-        folder: The adapter's, as ``read_folder`` returned it.
-        backbone: Name on the hub, or folder, of the model that paints.
-        encoder: Weights of the encoder that hears, as ``encoders.NAME.load`` takes them; or an encoder; or embeddings
-            that were computed before, as ``encoders.recalled.recall`` takes them.
-        encoder_options: What else that takes; those that the adapter was trained with are known, files are not.
-        options: Of ``backbones.load``: precision, offload and others.
-
-    Raises:
-        MissingExtraError: ``diffusers`` is not installed.
-        ModelError: Something is absent, or does not fit.
-    """
-    known = str((folder.features or {}).get("name"))
-    if backbone is None:
-        raise ModelError(
-            f"the model '{folder.name}' tells a text-to-image model what to paint, and none is named: add --backbone "
-            "stabilityai/stable-diffusion-3-medium-diffusers (about 16 GB, gated, Stability AI Community License; get "
-            "it once by 'hf download', the line for which comes with --backbone), or a folder; without one, --model "
-            "digits works now"
-        )
-    if encoder is None:
-        raise ModelError(f"the model '{folder.name}' hears through {known}: add --encoder with its weights")
-    for module in ("torch", "diffusers", "transformers", "safetensors"):
-        require(module, "sd3", f"the model '{folder.name}'")
-    from soundsight import adapters, backbones, encoders
-    from soundsight.encoders import recalled
-
-    if isinstance(encoder, str | Path) and recalled.is_recalled(encoder):
-        encoder = recalled.recall(known, encoder, encoder_options)
-    elif isinstance(encoder, str | Path):
-        learned = (folder.features or {}).get("options")
-        learned = learned if isinstance(learned, dict) else {}
-        encoder = encoders.load(known, encoder, **{**learned, **encoder_options})
-    elif encoder_options:
-        raise ModelError("options are for an encoder that is named by its weights; this one is loaded already")
-    painter = backbones.load(backbone, **options)
-    template = str((folder.target or {}).get("template"))
-    more = {"tell": partial(painter.read_with_words, template)} if folder.system == "audio_token" else {}
-    _, adapter = adapters.load(folder.path, **more)
-    return Prompted(folder, adapter, encoder, painter)
 
 
 def _level_db(samples_T: NDArray[np.float32]) -> float:

@@ -25,20 +25,24 @@ UInt8 = NDArray[np.uint8]
 _NUM_PEAKS = 200
 
 
-def sound_facts(clip: Clip, features_FN: Float32, heard: Heard | None) -> dict[str, Any]:
-    """A part as a page shows it: the sound's outline and what the network sees."""
+def sound_facts(clip: Clip, features_FN: Float32 | None, heard: Heard | None) -> dict[str, Any]:
+    """A part as a page shows it: the sound's outline and what the network sees, if that can be shown."""
     edges = np.linspace(0, len(clip.samples), min(_NUM_PEAKS, len(clip.samples)) + 1).astype(np.intp)[:-1]
     peaks = np.maximum.reduceat(np.abs(clip.samples), edges)
-    grey_HWC = picture.to_uint8(_unit(features_FN)[None, ::-1])
     return {
         "duration_s": round(clip.duration_s, 4),
         "peaks": [round(peak, 3) for peak in (peaks / max(float(peaks.max()), 1e-9)).tolist()],
-        "features": {
-            "bins": features_FN.shape[0],
-            "frames": features_FN.shape[1],
-            "png": b64encode(picture.encode(grey_HWC, "png", {})).decode(),
-        },
+        "features": None if features_FN is None else _features_facts(features_FN),
         "heard": None if heard is None else heard.to_json(),
+    }
+
+
+def _features_facts(features_FN: Float32) -> dict[str, Any]:
+    grey_HWC = picture.to_uint8(_unit(features_FN)[None, ::-1])
+    return {
+        "bins": features_FN.shape[0],
+        "frames": features_FN.shape[1],
+        "png": b64encode(picture.encode(grey_HWC, "png", {})).decode(),
     }
 
 

@@ -12,45 +12,22 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soundsight.generator import Generator
+from soundsight.errors import SoundsightError
 from soundsight.server.problems import Problem, problem_of
+from soundsight.server.rows import Row
 
-__all__ = ["Engine", "Job", "Row", "late"]
+__all__ = ["Engine", "Job", "late"]
 
 Float32 = NDArray[np.float32]
 _BEGIN_S = 0.05
 _log = logging.getLogger("soundsight.server")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One picture to be painted.
-
-    Attributes:
-        generator: The network.
-        features_FN: (F, N) what is heard.
-        noise_D: (D,) its noise.
-        inputs: Further inputs of the network, the same for all rows of a ``key``.
-        key: Rows of one generator and key can be painted in one call.
-        part: Which part of the sound.
-        index: Which picture of the part.
-    """
-
-    generator: Generator
-    features_FN: Float32
-    noise_D: Float32
-    inputs: Mapping[str, Float32]
-    key: Hashable
-    part: int = 0
-    index: int = 0
 
 
 class Job(Protocol):
@@ -64,14 +41,21 @@ class Job(Protocol):
     def begin(self) -> list[Row]:
         """Decode and hear; what has to be painted."""
 
-    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
-        """A picture is there, and what its sound was taken for, where the network says."""
+    def step(self, done: int, num_steps: int) -> None:
+        """So many steps of a picture that takes a while are done."""
+
+    def take(self, row: Row, image_CHW: Float32 | None, heard_X: Float32 | None) -> None:
+        """A picture is there, if it may be shown, and what its sound was taken for, where the network says."""
 
     def finish(self) -> None:
         """All pictures are there."""
 
     def fail(self, problem: Problem) -> None:
         """It ends here; from any thread."""
+
+
+class _Unwanted(SoundsightError):  # noqa: N818 - nothing is wrong
+    """Nobody waits any more for what is being painted."""
 
 
 class _Active:
@@ -90,7 +74,7 @@ class Engine:
         max_rows: Pictures in one call, and jobs that a thread holds at once.
         window_s: How long a thread that has nothing else to do waits for company before it paints.
         watch: Told how many pictures each call had.
-        carry: Called after each round, when jobs have said what they had to say.
+        carry: Called when jobs may have said something: after they have begun, after a step, and after each round.
     """
 
     def __init__(
@@ -183,6 +167,7 @@ class Engine:
             num_ended = 0
             try:
                 self._begin_some(taken, active)
+                self._carry()  # before a picture that may take a minute
                 self._round(active)
                 num_ended = _drop_ended(active)
                 self._carry()
@@ -235,25 +220,24 @@ class Engine:
         if first is None:
             return
         chosen: list[tuple[_Active, Row]] = []
+        most = min(self._max_rows, first.most)
         # A lone job fills the call with its own pictures, but the very first, which somebody waits for.
         depth = 1 if len(active) > 1 or first.index == 0 else max(1, self._max_rows // 2)
         for each in active:
             for row in islice(each.rows, depth):
-                if len(chosen) < self._max_rows and (row.generator, row.key) == (first.generator, first.key):
+                if len(chosen) < most and row.kind == first.kind:
                     chosen.append((each, row))
+        there = list({id(each): each for each, _ in chosen}.values())  # a lone job has several rows in it
         try:
-            images_BCHW, heard_BX = first.generator.together(
-                np.stack([row.features_FN for _, row in chosen]),
-                np.stack([row.noise_D for _, row in chosen]),
-                first.inputs,
-            )
+            called = first.paint([row for _, row in chosen], self._watching([each.job for each in there]))
+        except _Unwanted:  # each is told why where jobs are ended
+            return
         except Exception as error:
-            for each in {id(each): each for each, _ in chosen}.values():  # a lone job has several rows in it
+            for each in there:
                 _end(each, error)
             return
         self._watch(len(chosen))
-        told = [None] * len(chosen) if heard_BX is None else list(heard_BX)
-        for (each, row), image_CHW, heard_X in zip(chosen, images_BCHW, told, strict=True):
+        for (each, row), image_CHW, heard_X in zip(chosen, called.images, called.heard, strict=True):
             if not each.rows:  # it failed at an earlier picture of this call
                 continue
             each.rows.popleft()
@@ -264,6 +248,19 @@ class Engine:
         # Whoever was served goes to the end, so that jobs beyond one call's size take turns.
         served = {id(each) for each, _ in chosen}
         active.sort(key=lambda each: id(each) in served)
+
+    def _watching(self, jobs: list[Job]) -> Callable[[int, int], None]:
+        """What a call that takes a while tells of its steps; it is given up where nobody waits for it."""
+
+        def watch(done: int, num_steps: int) -> None:
+            wanted = [job for job in jobs if not job.is_cancelled and time.monotonic() <= job.deadline]
+            if not wanted:
+                raise _Unwanted
+            for job in wanted:
+                job.step(done, num_steps)
+            self._carry()
+
+        return watch
 
 
 def _drop_ended(active: list[_Active]) -> int:

@@ -57,7 +57,7 @@ async def morphs(request: Request) -> Response:
     with serving.budget.share(address_of(request.scope)) as share:
         upload = await read_form(request, serving.settings.max_upload_bytes, share, ("first", "second"))
         options = parse(MorphOptions, upload.options)
-        pipe = serving.pipe(options.model, options.controls)
+        pipe = serving.pipe(options.model, options.controls, to="morph")
         job = MorphJob(*serving.terms(), pipe, upload.sounds["first"], upload.sounds["second"], options)
         return await _answer(request, job, options.format, _origin(pipe, options))
 

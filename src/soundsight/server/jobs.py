@@ -17,12 +17,13 @@ from soundsight.audio import Clip
 from soundsight.controls import Controls, inputs_of, told
 from soundsight.hearing import Hearing
 from soundsight.pipeline import AudioToImage
+from soundsight.pipeline.prompted import Prompted
 from soundsight.result import Heard
 from soundsight.server.answers import end_line, line, picture_facts, sound_facts, whole_number, zipped
-from soundsight.server.engine import Row
 from soundsight.server.events import Events
 from soundsight.server.options import MAX_IMAGES, ImageOptions, MorphOptions
 from soundsight.server.problems import Problem
+from soundsight.server.rows import NetworkRow, PromptedRow, Row
 
 __all__ = ["EmbeddingJob", "ImagesJob", "MorphJob", "PictureJob", "RequestJob"]
 
@@ -56,7 +57,10 @@ class RequestJob:
         """Hear, and say what is to be painted."""
         raise NotImplementedError
 
-    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
+    def step(self, done: int, num_steps: int) -> None:
+        """Most do not tell."""
+
+    def take(self, row: Row, image_CHW: Float32 | None, heard_X: Float32 | None) -> None:
         """Nothing was asked to be painted."""
         raise AssertionError
 
@@ -87,6 +91,7 @@ class PictureJob(RequestJob):
     sound: bytes
     options: ImageOptions
     clips: list[Clip] = field(default_factory=list, init=False)
+    features: list[Float32] = field(default_factory=list, init=False)
     heard: list[Heard | None] = field(default_factory=list, init=False)
 
     def begin(self) -> list[Row]:
@@ -102,24 +107,36 @@ class PictureJob(RequestJob):
                 title="Unusable option",
             )
         _check_pixels(self.pipe, len(self.clips) * num, self.options.size)
+        if isinstance(self.pipe, Prompted):
+            return self._begin_prompted(self.pipe, num)
         noise_MD = self.pipe.draw_noise(self.options.seed, num, asked)
         inputs, key = inputs_of(asked), _key(self.options.controls)
-        features_BFN = self.pipe.extract(self.clips)
-        rows = []
-        for part, features_FN in enumerate(features_BFN):
-            rows += [
-                Row(self.pipe.generator, features_FN, noise_MD[index], inputs, key, part, index) for index in range(num)
-            ]
-        return rows
+        self.features = list(self.pipe.extract(self.clips))
+        return [
+            NetworkRow(self.pipe.generator, features_FN, noise_MD[index], inputs, key, part, index)
+            for part, features_FN in enumerate(self.features)
+            for index in range(num)
+        ]
 
-    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
+    def _begin_prompted(self, pipe: Prompted, num_images: int) -> list[Row]:
+        """What was heard is told at once, as the first picture may take a while."""
+        options, said = self.options, pipe.say(self.clips[0])
+        self.heard.append(None)
+        self.on_sound(0, self.clips[0], None, None)
+        return [
+            PromptedRow(pipe, said, options.seed, options.size, options.controls, index) for index in range(num_images)
+        ]
+
+    def take(self, row: Row, image_CHW: Float32 | None, heard_X: Float32 | None) -> None:
         """A picture at the size that is asked for; the first of a part brings what was heard in it."""
-        if row.index == 0:
+        if image_CHW is None:
+            raise Problem(422, "the model's safety checker withheld a picture; another seed may do", title="Withheld")
+        if row.index == 0 and self.features:
             self.heard.append(None if heard_X is None else self.pipe.named(heard_X))
-            self.on_sound(row.part, self.clips[row.part], row.features_FN, self.heard[-1])
+            self.on_sound(row.part, self.clips[row.part], self.features[row.part], self.heard[-1])
         self.on_image(row.part, row.index, _at_size(image_CHW, self.options.size))
 
-    def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
+    def on_sound(self, part: int, clip: Clip, features_FN: Float32 | None, heard: Heard | None) -> None:
         """A part of the sound was heard."""
 
     def on_image(self, part: int, index: int, image_HWC: UInt8) -> None:
@@ -128,7 +145,7 @@ class PictureJob(RequestJob):
 
     def metadata(self, part: int, index: int) -> dict[str, str | float]:
         """Where a picture comes from and how it was made; the name of the sound is its sender's own business."""
-        origin: dict[str, str | float] = {"model": self.pipe.folder.name, "seed": self.options.seed, "index": index}
+        origin: dict[str, str | float] = {"model": self.pipe.full_name, "seed": self.options.seed, "index": index}
         return origin | told(self.options.controls) | ({"part": part + 1} if len(self.clips) > 1 else {})
 
 
@@ -139,7 +156,12 @@ class ImagesJob(PictureJob):
     images: list[tuple[int, int, UInt8]] = field(default_factory=list, init=False)
     sounds: list[dict[str, Any]] = field(default_factory=list, init=False)
 
-    def on_sound(self, part: int, clip: Clip, features_FN: Float32, heard: Heard | None) -> None:
+    def step(self, done: int, num_steps: int) -> None:
+        """Tell how far the pictures in hand are."""
+        if self.options.format == "ndjson":
+            self.events.say(line({"type": "step", "done": done, "steps": num_steps}))
+
+    def on_sound(self, part: int, clip: Clip, features_FN: Float32 | None, heard: Heard | None) -> None:
         """Tell what was heard, as it is heard or with the pictures."""
         if self.options.format not in ("json", "ndjson"):
             return
@@ -215,16 +237,17 @@ class MorphJob(RequestJob):
         self.first = self.second = b""
         features_2FN = np.concatenate([self.pipe.extract(clips) for clips in heard])
         asked = Controls(**options.controls)  # type: ignore[typeddict-item]
-        rows = []
+        rows: list[Row] = []
         for i, step in enumerate(self.pipe.way(features_2FN, options.num_frames, options.seed, asked)):
             features_1FN, noise_1D, inputs = step
             # What is painted is an input of some networks: then each frame is a call of its own.
             key = id(inputs) if "given" in inputs else _key(options.controls)
-            rows.append(Row(self.pipe.generator, features_1FN[0], noise_1D[0], inputs, key, 0, i))
+            rows.append(NetworkRow(self.pipe.generator, features_1FN[0], noise_1D[0], inputs, key, 0, i))
         return rows
 
-    def take(self, row: Row, image_CHW: Float32, heard_X: Float32 | None) -> None:
+    def take(self, row: Row, image_CHW: Float32 | None, heard_X: Float32 | None) -> None:
         """Send a frame, or keep it for the whole."""
+        assert image_CHW is not None, "networks of ours withhold nothing"
         image_HWC = _at_size(image_CHW, self.options.size)
         if self.options.format == "ndjson":
             facts = picture_facts(0, row.index, image_HWC, self._origin(row.index))
@@ -281,6 +304,6 @@ def _at_size(image_CHW: Float32, size: int | None) -> UInt8:
     return picture.to_uint8(image_CHW if size is None else picture.resize(image_CHW, size))
 
 
-def _key(controls: Mapping[str, float]) -> Hashable:
+def _key(controls: Mapping[str, Any]) -> Hashable:
     """What rows must have in common to be painted in one call; the variation is in their noise."""
     return tuple((name, controls.get(name)) for name in ("guidance", "steps"))

@@ -135,7 +135,7 @@ class _Session:
             raise Problem(429, "too many are speaking already; try again later", headers={"Retry-After": "5"})
         start = await self._started()
         self._options = ImageOptions(**start.model_dump(exclude={"type", "sample_rate_hz", "token"}))
-        self._pipe = self._serving.pipe(start.model, start.controls)
+        self._pipe = self._serving.pipe(start.model, start.controls, to="live")
         self._rate_hz = start.sample_rate_hz
         listener = Listener(self._rate_hz)
         await self._send({"type": "ready"})

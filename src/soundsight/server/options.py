@@ -18,6 +18,7 @@ MAX_IMAGES = 512
 """Of all parts of a sound together, whatever a server is told."""
 MAX_TEXT = 200
 """Characters of an option."""
+Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 
 
 class Painting(BaseModel):
@@ -37,11 +38,15 @@ class Painting(BaseModel):
     """How much a picture insists on what was heard. Where the model has it."""
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     """Steps from noise to picture. Where the model has it."""
+    prompt: Text | None = None
+    """A text beside the sound. Where a text-to-image model paints."""
+    negative: Text | None = None
+    """What is not to be painted. Where a text-to-image model paints."""
 
     @property
-    def controls(self) -> dict[str, float]:
+    def controls(self) -> dict[str, Any]:
         """Keywords for the pipeline."""
-        asked = {name: getattr(self, name) for name in ("variation", "guidance", "steps")}
+        asked = {name: getattr(self, name) for name in ("variation", "guidance", "steps", "prompt", "negative")}
         return {name: value for name, value in asked.items() if value is not None}
 
 

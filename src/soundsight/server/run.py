@@ -30,6 +30,7 @@ __all__ = ["run", "worker"]
 
 Say = Callable[[str], None]
 _MAX_MESSAGE_BYTES = 1 << 19  # of a WebSocket: a second of samples at 192 kHz
+_GRACE_S = 30.0
 _APP = "soundsight.server.run:worker"
 
 
@@ -61,7 +62,8 @@ def run(settings: Settings, port: int, workers: int, say: Say) -> None:
         "ws_max_size": _MAX_MESSAGE_BYTES,
         "ws_per_message_deflate": False,
         "timeout_keep_alive": 30,
-        "timeout_graceful_shutdown": max(1, round(settings.deadline_s)),
+        # What takes minutes is given up between two steps.
+        "timeout_graceful_shutdown": max(1, round(min(settings.deadline_s, _GRACE_S))),
     }
     with listening:
         if workers == 1:
@@ -118,7 +120,7 @@ def _check_models(settings: Settings) -> None:
     """Load the models once here, so that one that cannot be served is one line and no worker that dies."""
     from soundsight.server.serving import load_models
 
-    load_models(settings.models)
+    load_models(settings)
 
 
 def _announce(url: str, say: Say) -> None:

@@ -24,6 +24,8 @@ _ASKED: Json = {
     "variation": 0.8,
     "guidance": 1.5,
     "steps": 4,
+    "prompt": "in the rain",
+    "negative": "text",
     "num_images": 4,
     "num_frames": 12,
     "format": "zip",
@@ -77,7 +79,7 @@ _SOUND = _object(
         "num_parts": _COUNT,
         "duration_s": _NUMBER,
         "peaks": _array(_NUMBER),
-        "features": _object({"bins": _COUNT, "frames": _COUNT, "png": _BASE64}),
+        "features": _or_null(_object({"bins": _COUNT, "frames": _COUNT, "png": _BASE64})),
         "heard": _or_null(_object({"label": _TEXT, "confidence": _NUMBER, "outlier": _NUMBER})),
     }
 )
@@ -104,7 +106,8 @@ _WHOLE = _content(
 )
 _LINES = (
     "A JSON object a line: `sound` for each part of a sound (its outline, what the model sees and hears), "
-    "none of a morph; then `image` as each is made, last `end`, or `problem` where something went wrong on the way."
+    "none of a morph; then `image` as each is made, and `step` with `done` of `steps` on the way to those that take a "
+    "while; last `end`, or `problem` where something went wrong on the way."
 )
 _LINES_EXAMPLE = '{"type": "image", "part": 0, "index": 0, "width": 28, "height": 28, "png": "iVBORw0…"}\n'
 
@@ -124,7 +127,8 @@ MODELS = _content(
                         "data": _array(_TEXT),
                         "labels": _or_null(_array(_TEXT)),
                         "image": _object({"width": _COUNT, "height": _COUNT, "channels": _COUNT}),
-                        "controls": _array({"enum": ["variation", "guidance", "steps"]}),
+                        "controls": _array({"enum": ["variation", "guidance", "steps", "prompt", "negative"]}),
+                        "can": _array({"enum": ["split", "live", "morph"]}),
                         "says": {"type": "boolean"},
                     }
                 )
@@ -145,6 +149,7 @@ MODELS = _content(
                 "labels": list("0123456789"),
                 "image": {"width": 28, "height": 28, "channels": 1},
                 "controls": ["variation"],
+                "can": ["split", "live", "morph"],
                 "says": False,
             }
         ],

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from soundsight.alignment import Alignment
 from soundsight.errors import ModelError, SoundsightError
 from soundsight.folder import pretrained_names, read_folder, resolve
 from soundsight.pipeline import AudioToImage
+from soundsight.pipeline.prompted import Prompted
 from soundsight.server.counters import Counters
 from soundsight.server.engine import Engine
 from soundsight.server.events import Events, Post
 from soundsight.server.problems import Problem, problem_of
-from soundsight.server.settings import Settings
+from soundsight.server.settings import Painter, Settings
 from soundsight.server.uploads import Budget
 
 __all__ = ["Serving", "load_models"]
@@ -44,7 +45,7 @@ class Serving:
     settings: Settings
 
     def __post_init__(self) -> None:
-        self.pipes = load_models(self.settings.models)
+        self.pipes = load_models(self.settings)
         self.counters = Counters()
         self.post = Post()
         self.engine = Engine(
@@ -75,11 +76,16 @@ class Serving:
         with self._lock:
             return self._alignment
 
-    def pipe(self, name: str | None, controls: Mapping[str, float] | None = None) -> AudioToImage:
-        """A model by its name, the first if None, that has these controls.
+    def pipe(
+        self,
+        name: str | None,
+        controls: Mapping[str, Any] | None = None,
+        to: Literal["live", "morph"] | None = None,
+    ) -> AudioToImage:
+        """A model by its name, the first if None, that has these controls and can do this.
 
         Raises:
-            Problem: 422, it is not served, or has no such control.
+            Problem: 422, it is not served, has no such control, or cannot.
         """
         name = next(iter(self.pipes)) if name is None else name
         if name not in self.pipes:
@@ -91,6 +97,9 @@ class Serving:
                 errors=[{"field": "model", "detail": f"known: {known}"}],
             )
         pipe = self.pipes[name]
+        if to is not None and isinstance(pipe, Prompted):
+            wanted = "follow a voice" if to == "live" else "draw the way between two sounds"
+            raise Problem(422, f"model: '{name}' is too slow to {wanted}; it makes pictures", title="Unusable option")
         if controls is not None:
             try:
                 pipe.check(controls)
@@ -107,21 +116,44 @@ class Serving:
         return [_describe(pipe, pipe is self.pipe(None)) for pipe in self.pipes.values()]
 
 
-def load_models(names: Sequence[str]) -> dict[str, AudioToImage]:
+def load_models(settings: Settings) -> dict[str, AudioToImage]:
     """Models by their own names, in the order given; all of the package for none.
 
     Raises:
         SoundsightError: One cannot be served.
     """
-    pipes: dict[str, AudioToImage] = {}
-    for name in names or _generators():
+    painter, pipes = settings.painter, dict[str, AudioToImage]()
+    for name in settings.models or _generators():
         if read_folder(resolve(name), verify=False).kind == "adapter":
-            raise ModelError(f"'{name}' is an adapter; the text-to-image model that it needs is not served")
-        pipe = AudioToImage.from_pretrained(name)
+            if any(isinstance(pipe, Prompted) for pipe in pipes.values()):
+                raise ModelError(f"'{name}' is a second adapter; one is served, with one encoder and one backbone")
+            pipe = _open(name, painter)
+        else:
+            pipe = AudioToImage.from_pretrained(name)
         if pipe.folder.name in pipes:
             raise ModelError(f"two models are called '{pipe.folder.name}'; rename one")
         pipes[pipe.folder.name] = pipe
+    if painter.is_named and not any(isinstance(pipe, Prompted) for pipe in pipes.values()):
+        raise ModelError("--backbone, --encoder and their options are for an adapter; name one with --model")
     return pipes
+
+
+def _open(name: str, painter: Painter) -> AudioToImage:
+    """An adapter with what hears and paints for it."""
+    if painter.encoder is not None:
+        from soundsight.encoders import recalled
+
+        if recalled.is_recalled(painter.encoder):
+            raise ModelError(
+                f"{painter.encoder}: embeddings of known sounds; what is sent here is new: name the encoder's weights"
+            )
+    return AudioToImage.from_pretrained(
+        name,
+        backbone=painter.backbone,
+        encoder=painter.encoder,
+        encoder_options=painter.encoder_options,
+        **painter.options,
+    )
 
 
 def _generators() -> list[str]:
@@ -130,8 +162,7 @@ def _generators() -> list[str]:
 
 
 def _describe(pipe: AudioToImage, is_default: bool) -> dict[str, Any]:
-    folder, card, inputs = pipe.folder, pipe.folder.card, pipe.generator.controls
-    has = {"variation": bool(folder.latent_size), "guidance": "weights" in inputs, "steps": "times" in inputs}
+    folder, card = pipe.folder, pipe.folder.card
     return {
         "name": folder.name,
         "default": is_default,
@@ -142,6 +173,16 @@ def _describe(pipe: AudioToImage, is_default: bool) -> dict[str, Any]:
         "data": [str(each.get("attribution", each.get("name", ""))) for each in card.get("data", [])],
         "labels": list(folder.labels) if folder.labels else None,
         "image": {"width": folder.image.width, "height": folder.image.height, "channels": folder.image.channels},
-        "controls": [name for name, there in has.items() if there],
+        "controls": _controls(pipe),
+        "can": [] if isinstance(pipe, Prompted) else ["split", "live", "morph"],
         "says": pipe.listens,
     }
+
+
+def _controls(pipe: AudioToImage) -> list[str]:
+    """What may be turned of what callers can turn."""
+    if isinstance(pipe, Prompted):
+        return ["guidance", "steps", *(["prompt", "negative"] if pipe.backbone.texts.widths else [])]
+    inputs = pipe.generator.controls
+    has = {"variation": bool(pipe.folder.latent_size), "guidance": "weights" in inputs, "steps": "times" in inputs}
+    return [name for name, there in has.items() if there]

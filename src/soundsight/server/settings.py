@@ -5,19 +5,42 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
 from soundsight.errors import SoundsightError
 from soundsight.server.options import MAX_IMAGES
 
-__all__ = ["LOOPBACK", "Settings"]
+__all__ = ["LOOPBACK", "Painter", "Settings"]
 
 LOOPBACK = frozenset(("127.0.0.1", "::1", "localhost"))
 # As browsers write it: in small letters, with a port where it is not the usual one, and nothing behind.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _VARIABLE = "SOUNDSIGHT_SERVE"
+
+
+@dataclass(frozen=True, slots=True)
+class Painter:
+    """What hears and paints for an adapter.
+
+    Attributes:
+        backbone: Name on the hub, or folder, of a text-to-image model.
+        encoder: Weights of the adapter's encoder.
+        encoder_options: What else the encoder takes.
+        options: How the backbone is loaded.
+    """
+
+    backbone: str | None = None
+    encoder: str | None = None
+    encoder_options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_named(self) -> bool:
+        """Whether anything of it was asked for."""
+        return self != Painter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +52,7 @@ class Settings:
         token: What a caller must know; None for everybody.
         origins: Origins of other pages that may call, such as ``https://example.org``.
         models: Names or folders of the models that are served, the first by default; empty for all of the package.
+        painter: What an adapter among them hears and paints with.
         max_upload_bytes: Of a body.
         max_duration_s: Of a sound, decoded.
         max_images: Pictures of one sound.
@@ -44,6 +68,7 @@ class Settings:
     token: str | None = None
     origins: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    painter: Painter = Painter()
     max_upload_bytes: int = 16_000_000
     max_duration_s: float = 60.0
     max_images: int = 64
@@ -97,4 +122,4 @@ class Settings:
         """The settings that ``to_environment`` left; the defaults where there are none."""
         table: dict[str, Any] = json.loads(os.environ.get(_VARIABLE, "{}"))
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-        return cls(**values)
+        return cls(**values | {"painter": Painter(**values.get("painter", {}))})

@@ -9,6 +9,7 @@ import * as viewer from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const TABS = ["draw", "live", "morph"];
+const isThere = (tab) => tab === "draw" || settings.can(tab);
 const leaving = {}; // what is to be stopped when a tab is left
 
 function showTab(name, hasFocus = false) {
@@ -25,17 +26,28 @@ function showTab(name, hasFocus = false) {
 }
 
 function startTabs() {
-  const fromAddress = () => showTab(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "draw");
+  const fromAddress = () => {
+    const wanted = location.hash.slice(1);
+    showTab(TABS.includes(wanted) && isThere(wanted) ? wanted : "draw");
+  };
   const go = (name, hasFocus) => {
     window.history.replaceState(null, "", `#${name}`);
     showTab(name, hasFocus);
   };
-  TABS.forEach((name, i) => {
+  TABS.forEach((name) => {
     $(`tab-${name}`).addEventListener("click", () => go(name));
     $(`tab-${name}`).addEventListener("keydown", ({ key }) => {
-      const next = { ArrowRight: i + 1, ArrowLeft: i - 1 + TABS.length, Home: 0, End: TABS.length - 1 }[key];
-      if (next !== undefined) go(TABS[next % TABS.length], true);
+      const tabs = TABS.filter(isThere);
+      const here = tabs.indexOf(name);
+      const next = { ArrowRight: here + 1, ArrowLeft: here - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[key];
+      if (next !== undefined) go(tabs[next % tabs.length], true);
     });
+  });
+  // A model need not do all of it.
+  settings.onModel(() => {
+    for (const one of TABS) $(`tab-${one}`).hidden = !isThere(one);
+    const shown = TABS.find((one) => !$(`panel-${one}`).hidden);
+    if (!isThere(shown)) go("draw");
   });
   window.addEventListener("hashchange", fromAddress);
   fromAddress();

@@ -58,8 +58,8 @@ function showNothing() {
 }
 
 function showFeatures(part) {
+  document.querySelector(".seen").hidden = !part.features;
   if (!part.features) return;
-  document.querySelector(".seen").hidden = false;
   paintFeatures($("features"), part.features).catch(() => {});
 }
 
@@ -96,8 +96,12 @@ async function draw(wanted, { isNew = true, since = performance.now() } = {}) {
     if (drawing.parts.some((part) => part.images.length)) history.put(drawing).catch(console.warn);
   }
   gallery.finish();
+  sayFirst();
   finish(failure);
 }
+
+const inWords = (ms) => (ms < 10000 ? `${ms} ms` : `${Math.round(ms / 1000)} s`);
+const sayFirst = () => { $("timing").textContent = $("gallery").dataset.firstMs ? `The first picture came after ${inWords($("gallery").dataset.firstMs)}.` : ""; };
 
 async function drawOne(drawing, since, signal) {
   const file = { name: drawing.name, blob: drawing.sound };
@@ -119,8 +123,11 @@ async function drawOne(drawing, since, signal) {
       if (!$("gallery").dataset.firstMs) {
         $("gallery").dataset.firstMs = Math.round(performance.now() - since);
         if ($("gallery").getBoundingClientRect().top > innerHeight - 160) $("drop").scrollIntoView();
-        $("timing").textContent = `The first picture came after ${$("gallery").dataset.firstMs} ms.`;
+        sayFirst();
       }
+    } else if (message.type === "step") {
+      const numThere = drawing.parts.reduce((sum, part) => sum + part.images.length, 0);
+      $("timing").textContent = `Step ${message.done} of ${message.steps}; ${numThere} of ${plural(drawing.options.num_images, "picture")} there.`;
     }
   }
 }

@@ -3,13 +3,18 @@ import { call, make } from "./api.js";
 
 const $ = (id) => document.getElementById(id);
 const OWN = ["guidance", "steps"]; // sent only when they were changed
+const TEXTS = ["prompt", "negative"]; // sent only where there is one
 const NEW_SEEDS = 1_000_000; // short enough to be read out
 const listeners = new Set();
+const onModels = new Set();
 let models = [];
 let isTyped = false; // a seed that was typed is used once, even if it is not kept
 
 export const onChange = (listener) => listeners.add(listener);
+/** Told when another model was chosen. */
+export const onModel = (listener) => onModels.add(listener);
 const tell = () => listeners.forEach((listener) => listener());
+export const can = (what) => model()?.can.includes(what) ?? true;
 export const model = () => models.find(({ name }) => name === $("model").value) ?? null;
 
 function whole(input) {
@@ -29,7 +34,9 @@ export function options({ isNew = false } = {}) {
   if (model()) chosen.model = model().name;
   for (const name of model()?.controls ?? []) {
     const input = $(name);
-    if (input && (!OWN.includes(name) || input.dataset.changed)) chosen[name] = Number(input.value);
+    if (TEXTS.includes(name)) {
+      if (input.value.trim()) chosen[name] = input.value.trim();
+    } else if (input && (!OWN.includes(name) || input.dataset.changed)) chosen[name] = Number(input.value);
   }
   return chosen;
 }
@@ -37,7 +44,7 @@ export function options({ isNew = false } = {}) {
 /** The options that only the Draw tab has. */
 export function drawOptions(more) {
   const chosen = { ...options(more), num_images: whole($("num-images")) };
-  if ($("split").checked) chosen.split = true;
+  if ($("split").checked && can("split")) chosen.split = true;
   return chosen;
 }
 
@@ -47,6 +54,7 @@ export function setOptions(chosen) {
   if (chosen.num_images) $("num-images").value = chosen.num_images;
   $("split").checked = Boolean(chosen.split);
   if (models.some(({ name }) => name === chosen.model)) $("model").value = chosen.model;
+  for (const name of TEXTS) $(name).value = chosen[name] ?? "";
   for (const name of ["variation", ...OWN]) {
     if (name in chosen) {
       $(name).value = chosen[name];
@@ -69,6 +77,9 @@ function showModel() {
   for (const field of document.querySelectorAll("[data-control]")) {
     field.hidden = !chosen?.controls.includes(field.dataset.control);
   }
+  for (const field of document.querySelectorAll("[data-can]")) field.hidden = !can(field.dataset.can);
+  // A model that follows no voice is one for any sound.
+  for (const part of document.querySelectorAll("[data-spoken]")) part.hidden = (part.dataset.spoken === "yes") !== can("live");
   for (const name of OWN) {
     const isOwn = !$(name).dataset.changed;
     $(`${name}-value`).value = isOwn ? "the model’s own" : $(name).value;
@@ -76,6 +87,7 @@ function showModel() {
     $(`${name}-reset`).hidden = isOwn;
   }
   $("variation-value").value = Number($("variation").value);
+  onModels.forEach((listener) => listener());
   if (!chosen) return;
   $("model-summary").textContent = chosen.summary;
   $("hears").textContent = chosen.hears ? `The model hears: ${chosen.hears.replace(/[.]$/, "")}.` : chosen.summary;
@@ -98,7 +110,7 @@ export async function start() {
   }
   $("seed").addEventListener("input", () => { isTyped = true; });
   for (const id of ["seed", "num-images"]) $(id).addEventListener("change", () => { whole($(id)); tell(); });
-  $("split").addEventListener("change", tell);
+  for (const id of ["split", ...TEXTS]) $(id).addEventListener("change", tell);
   $("model").addEventListener("change", () => { showModel(); tell(); });
   const told = await (await call("v1/models")).json();
   $("num-images").max = told.max_images;
