@@ -115,7 +115,9 @@ def unet(width: int, **options: Any) -> UNet2DConditionModel:
     )
 
 
-def sd3(*, texts: bool = True, t5: bool = True, num_layers: int = 1, sample_size: int = 8) -> StableDiffusion3Pipeline:
+def sd3(
+    *, texts: bool = True, t5: bool = True, num_layers: int = 1, sample_size: int = 8, places: int = 96
+) -> StableDiffusion3Pipeline:
     parts: dict[str, Any] = dict.fromkeys(
         ("text_encoder", "text_encoder_2", "text_encoder_3", "tokenizer", "tokenizer_2", "tokenizer_3")
     )
@@ -139,7 +141,7 @@ def sd3(*, texts: bool = True, t5: bool = True, num_layers: int = 1, sample_size
         caption_projection_dim=16,
         pooled_projection_dim=POOLED,
         out_channels=4,
-        pos_embed_max_size=96,
+        pos_embed_max_size=places,
     )
     vae = autoencoder(shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False)
     return StableDiffusion3Pipeline(

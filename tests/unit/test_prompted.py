@@ -14,7 +14,7 @@ import torch
 import tiny_backbones
 import tiny_clap
 from encoder_laws import noise
-from soundsight import AudioToImage, encoders
+from soundsight import AudioToImage, encoders, picture
 from soundsight.audio import Clip
 from soundsight.encoders.writing import write_shard
 from soundsight.errors import ModelError, SoundsightError
@@ -162,6 +162,19 @@ def test_the_size_is_painted_or_scaled(pipe: Prompted, sounds: list[Clip]) -> No
     assert np.abs(scaled[:, 2::4, 2::4].astype(int) - small).mean() < np.abs(small - small.mean()).mean()
 
 
+def test_what_a_backbone_has_no_places_for_is_scaled(
+    places: dict[str, Path], tmp_path: Path, sounds: list[Clip]
+) -> None:
+    """One that was trained here paints its own size and no larger one."""
+    narrow = tiny_backbones.write(tmp_path / "narrow", "sd3", places=8)
+    pipe = AudioToImage.from_pretrained(places["adapter"], backbone=narrow, encoder=places["clap"])
+    own = pipe(sounds[0], steps=1).array
+    assert own.shape[1:3] == (16, 16)
+    larger = pipe(sounds[0], steps=1, size=32).array[0]
+    expected = picture.to_uint8(picture.resize(own[0].transpose(2, 0, 1).astype(np.float32) / 255, 32))
+    assert np.abs(larger.astype(int) - expected).max() <= 1
+
+
 def test_steps_are_told_as_they_happen(pipe: Prompted, sounds: list[Clip]) -> None:
     told: list[tuple[int, int]] = []
     pipe.on_step = lambda done, total: told.append((done, total))
@@ -217,8 +230,9 @@ def test_a_mixture_needs_weights_above_0(weights: list[float], pipe: AudioToImag
 def test_a_text_needs_somebody_to_read_it(places: dict[str, Path], sounds: list[Clip]) -> None:
     mute = AudioToImage.from_pretrained(places["adapter"], backbone=places["mute"], encoder=places["clap"])
     assert mute(sounds[0], steps=1).array.std() > 0
-    with refused(SoundsightError, "no text encoder"):
-        mute(sounds[0], steps=1, prompt="dog")
+    for asked in ("prompt", "negative"):
+        with refused(SoundsightError, "^mute has no text encoder"):
+            mute(sounds[0], steps=1, **{asked: "dog"})
 
 
 def test_an_adapter_says_what_it_needs(places: dict[str, Path]) -> None:

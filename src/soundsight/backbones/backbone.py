@@ -95,6 +95,12 @@ class Backbone:
         return math.lcm(_BLOCK, scale)
 
     @property
+    def max_size(self) -> int | None:
+        """Longest side in pixels, where it knows one: a transformer has so many places on a side."""
+        places = getattr(self._network.config, "pos_embed_max_size", None)
+        return int(places) * self.size_step if places else None
+
+    @property
     def _network(self) -> Any:
         return getattr(self.pipeline, self.family.network)
 
@@ -167,7 +173,8 @@ class Backbone:
             ModelError: Sizes do not fit, memory ran out, or the weights make no finite numbers.
         """
         check_settings(num_images, seed, steps, guidance, share, prompt)
-        height, width = self._check_size(size)
+        size = self.default_size if size is None else size
+        height, width = sides_of(size, self.size_step, self.max_size, self.name)
         boxes = check_places([region.place for region in regions])
         num = max((len(part) for part in conditioning.parts.values()), default=1)
 
@@ -237,12 +244,6 @@ class Backbone:
             helping=helping,
         )
         return [range(first, min(first + size, num)) for first in range(0, num, size)]
-
-    def _check_size(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
-        # A transformer knows as many places on a side as this, where it says so.
-        places = getattr(self._network.config, "pos_embed_max_size", None)
-        most = int(places) * self.size_step if places else None
-        return sides_of(self.default_size if size is None else size, self.size_step, most, self.name)
 
     @property
     def _changed(self) -> tuple[str, ...]:

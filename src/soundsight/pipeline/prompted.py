@@ -32,7 +32,8 @@ __all__ = ["Prompted"]
 
 # Inputs of networks that turn as a backbone's guidance and steps do.
 _INPUTS = frozenset(("weights", "times")) | OF_BACKBONES
-# A backbone paints pictures up to so many times its own size; larger ones, and sizes between its steps, are scaled.
+# A backbone paints pictures up to so many times its own size, if it can; larger ones, and sizes between its steps, are
+# scaled.
 _MAX_GROWTH = 2
 
 
@@ -240,6 +241,10 @@ class Prompted(AudioToImage):
             raise SoundsightError("guidance is what the loudness says: leave one of the two out")
         if controls.get("negative") and not controls.get("guidance", math.inf) > 1:
             raise SoundsightError("nothing leads away from a negative prompt without guidance: choose one above 1")
+        for name in ("prompt", "negative") if not self.backbone.texts.widths else ():
+            if text := controls.get(name):
+                told = Path(self.backbone.name).name  # a server's folders are its own business
+                raise SoundsightError(f"{told} has no text encoder to read {text!r:.60}; leave the text out")
         return checked
 
     def unread(self, controls: Mapping[str, Any]) -> list[str]:
@@ -292,7 +297,8 @@ class Prompted(AudioToImage):
     def _side(self, size: int | None) -> int:
         """Of the pictures that the backbone paints where these are wanted."""
         own, step = self.backbone.default_size, self.backbone.size_step
-        return own if size is None or size > _MAX_GROWTH * own else max(step, int(size) // step * step)
+        most = min(_MAX_GROWTH * own, self.backbone.max_size or math.inf)
+        return own if size is None or size > most else max(step, int(size) // step * step)
 
     def _settings(self, controls: Controls, clips: Sequence[Clip]) -> dict[str, Any]:
         """What the backbone is asked beside the sound."""
