@@ -15,6 +15,7 @@ __all__ = [
     "OutputError",
     "RecipeError",
     "SoundsightError",
+    "TooLargeError",
     "UnknownNameError",
     "require",
 ]
@@ -34,6 +35,10 @@ class ImageError(SoundsightError):
 
 class ModelError(SoundsightError):
     """A model folder that is not what it says it is: missing files, wrong hash, foreign format."""
+
+
+class TooLargeError(ModelError):
+    """Pictures for which this machine's memory is too small."""
 
 
 class RecipeError(SoundsightError):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from served import (
     check_told,
     connect,
     decoded,
-    engine_of,
     lines,
     pixels,
     serving,
     unzipped,
 )
 from soundsight import AudioToImage
+from soundsight.backbones import memory
 from soundsight.backbones.backbone import Backbone, Painting
 from soundsight.cli import main
 from soundsight.pipeline.prompted import Prompted
@@ -39,6 +40,7 @@ from soundsight.server.settings import Painter
 from tiny_adapters import options_of
 
 STEPS = 3
+CONTROLS = ["guidance", "steps", "prompt", "text_share", "negative"]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_sizes_and_texts(client: TestClient, pipe: AudioToImage) -> None:
     for size in (12, 24, 100):
         near(pixels(ask(client, size=size).content), pipe(SEVEN, 1, size=size, steps=STEPS).array[0])
     plain = pipe(SEVEN, steps=STEPS).array[0]
-    told = {"prompt": "rain", "negative": "dog"}
+    told = {"prompt": "rain", "negative": "dog", "text_share": 0.5}
     expected = pipe(SEVEN, steps=STEPS, **told).array[0]  # type: ignore[call-overload]
     near(pixels(ask(client, **told).content), expected)
     assert np.abs(expected.astype(int) - plain).max() > 2
@@ -114,9 +116,9 @@ def test_lines_say_how_far_it_is(client: TestClient) -> None:
     assert [each["index"] for each in told if each["type"] == "image"] == [0, 1]
 
 
-def test_several_sounds_share_a_call(client: TestClient, pipe: Prompted, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = ((SEVEN, 0), (SEVEN, 1), (TWO, 1))
-    expected = {(sound, seed): pipe(sound, 1, seed, steps=STEPS).array[0] for sound, seed in wanted}
+@contextmanager
+def held_painting(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, list[int]]]:
+    """The first call of the backbone waits until it is let go; how many pictures each call had."""
     own, go, sizes = Backbone.paint, threading.Event(), list[int]()
 
     def held(painter: Backbone, *args: Any, **options: Any) -> Painting:
@@ -125,17 +127,39 @@ def test_several_sounds_share_a_call(client: TestClient, pipe: Prompted, monkeyp
             assert go.wait(20)
         return own(painter, *args, **options)
 
-    monkeypatch.setattr(Backbone, "paint", held)
-    with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(ask, client)
+    with monkeypatch.context() as changed:
+        changed.setattr(Backbone, "paint", held)
+        try:
+            yield go, sizes
+        finally:
+            go.set()
+
+
+def test_several_sounds_share_a_call_and_no_other_model_waits(
+    parts: dict[str, str], pipe: Prompted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many cores there are: what waits for a backbone waits together."""
+    wanted = [(SEVEN, 0), *((sound, 1) for sound in (SEVEN, TWO) for _ in range(2))]
+    expected = {(sound, seed): pipe(sound, 1, seed, steps=STEPS).array[0] for sound, seed in wanted}
+    with (
+        serving(**settings(parts) | {"threads": 4}) as client,
+        held_painting(monkeypatch) as (go, sizes),
+        ThreadPoolExecutor(len(wanted)) as pool,
+    ):
+        slow = client.app.state.serving.slow  # type: ignore[attr-defined]
+        answers = [pool.submit(ask, client)]
         until(lambda: bool(sizes))
-        others = [pool.submit(ask, client, sound, seed=1) for sound in (SEVEN, TWO)]
-        until(lambda: engine_of(client).num_waiting == 2)
+        answers += [pool.submit(ask, client, sound, seed=seed) for sound, seed in wanted[1:]]
+        until(lambda: slow.num_waiting == 4)
+        assert "soundsight_waiting 4.0" in client.get("/metrics").text
+        for _ in range(8):
+            assert ask(client, model="digits", num_images=3, steps=2).status_code == 200
+        assert sizes == [1], "the backbone is still at its first"
         go.set()
-        found = [pixels(answer.result().content) for answer in (first, *others)]
-    assert sizes == [1, 2]
-    for image, (sound, seed) in zip(found, wanted, strict=True):
-        near(image, expected[sound, seed])
+        found = [pixels(answer.result().content) for answer in answers]
+    assert sizes == [1, 4]
+    for image, each in zip(found, wanted, strict=True):
+        near(image, expected[each])
 
 
 def test_what_is_withheld_is_said(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +180,10 @@ def test_what_is_withheld_is_said(client: TestClient, monkeypatch: pytest.Monkey
         ({"prompt": "rain", "model": "digits"}, ["prompt", "text-to-image"]),
         ({"prompt": ""}, ["prompt"]),
         ({"prompt": "x" * 201}, ["prompt"]),
+        ({"prompt": "rain", "text_share": 2}, ["text_share"]),
+        ({"text_share": 0.5}, ["text"]),
+        ({"prompt": "日本" * 60}, ["too long", "tokens"]),
+        ({"split": "true"}, ["toy", "split"]),
         ({"num_images": 65}, ["num_images"]),
         ({"num_images": 64, "size": 4096}, ["too many"]),
     ],
@@ -176,9 +204,15 @@ def test_what_it_is_too_slow_for(client: TestClient) -> None:
         check_told(told | {"type": "about:blank"}, 422, "toy", "too slow", "voice")
 
 
+def test_too_little_memory_for_a_picture(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in what was asked for, and nothing of the inside is told."""
+    monkeypatch.setattr(memory, "free_bytes", lambda *, on_gpu: 1000)
+    check_problem(ask(client), 422, "memory", "smaller")
+
+
 def test_models_say_what_they_can(client: TestClient) -> None:
     toy, digits = client.get("/v1/models").json()["models"]
-    assert (toy["default"], toy["can"], toy["controls"]) == (True, [], ["guidance", "steps", "prompt", "negative"])
+    assert (toy["default"], toy["can"], toy["controls"]) == (True, [], CONTROLS)
     assert toy["image"] == {"width": 16, "height": 16, "channels": 3}
     assert digits["can"] == ["split", "live", "morph"]
     assert "prompt" not in digits["controls"]
@@ -192,7 +226,7 @@ def test_a_deadline_between_two_steps(parts: dict[str, str], monkeypatch: pytest
     def slow(painter: Backbone, *args: Any, callback: Any, **options: Any) -> Painting:
         def watch(done: int, num_steps: int) -> None:
             told.append(done)
-            threading.Event().wait(0.02)
+            time.sleep(0.02)
             callback(done, num_steps)
 
         return own(painter, *args, callback=watch, **options)
@@ -200,7 +234,9 @@ def test_a_deadline_between_two_steps(parts: dict[str, str], monkeypatch: pytest
     monkeypatch.setattr(Backbone, "paint", slow)
     with serving(**settings(parts) | {"deadline_s": 1.0}) as client:
         check_problem(ask(client, steps=200), 503, "deadline")
-        assert len(told) < 100
+        until(lambda: not client.app.state.serving.slow.num_active)  # type: ignore[attr-defined]
+        assert len(told) < 200
+        monkeypatch.undo()
         assert ask(client, steps=1).status_code == 200
 
 
@@ -270,7 +306,8 @@ def test_the_page(visit: Visit) -> None:
     assert "Step 40 of 40; 1 of 2 pictures there." in timings
     assert timings[-1].startswith("The first picture came after")
     expect(visit.on(".seen")).to_be_hidden()
-    expect(visit.on("#heard")).to_contain_text("does not say what it heard")
+    told = "This model does not say what it heard. It paints what the sound is most like of all that it learned."
+    expect(visit.on("#heard")).to_have_text(told)
     assert not visit.violations()
     visit.keep("any-sound-drawn")
     first = visit.pictures()

@@ -446,3 +446,16 @@ def test_parts_that_are_moved_about_paint_the_same(kind: str) -> None:
     regions = [Region(said(seed=1), "left")]
     images = [each.paint(said(), prompt="dog", regions=regions, **QUICK).images_NCHW for each in (plain, moved)]
     np.testing.assert_allclose(images[0], images[1], atol=1e-5)
+
+
+def test_a_call_that_is_given_up_leaves_the_gpu(painter: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole call of diffusers takes its offloaded parts away at its end; one that is broken off has none."""
+
+    def given_up(done: int, num_steps: int) -> None:
+        raise SoundsightError("nobody waits")
+
+    freed: list[bool] = []
+    monkeypatch.setattr(painter.pipeline, "maybe_free_model_hooks", lambda: freed.append(True))
+    with pytest.raises(SoundsightError, match="nobody waits"):
+        painter.paint(said(), callback=given_up, **QUICK)
+    assert freed == [True]

@@ -20,7 +20,7 @@ from soundsight.backbones.layers import Turn
 from soundsight.backbones.regions import Region, check_places, mask_of, painted_by_regions
 from soundsight.backbones.settings import check_settings, sides_of
 from soundsight.conditioning import Conditioning
-from soundsight.errors import ModelError, SoundsightError
+from soundsight.errors import ModelError, SoundsightError, TooLargeError
 from soundsight.foreign import line, quiet
 from soundsight.texts.diffusion.encoders import DiffusionTexts
 from soundsight.texts.diffusion.families import Family
@@ -257,15 +257,16 @@ class Backbone:
             with quiet("diffusers"):
                 found = self.pipeline(**words, **settings, output_type="np")
         except torch.OutOfMemoryError as error:
-            raise ModelError(
+            raise TooLargeError(
                 f"{self.name}: the GPU's memory ran out; paint fewer or smaller pictures at once, or load it with "
                 "another offload, with vae_slicing or with vae_tiling"
             ) from error
-        except SoundsightError:  # of whoever watches
+        except SoundsightError:  # of whoever watches; a whole call takes its parts off the GPU at its end
+            self.pipeline.maybe_free_model_hooks()
             raise
         except Exception as error:  # parts that a folder puts together as it likes
             if isinstance(error, MemoryError) or "allocate memory" in str(error):
-                raise ModelError(
+                raise TooLargeError(
                     f"{self.name}: the memory ran out; paint fewer or smaller pictures at once, or load it with "
                     "vae_slicing, vae_tiling or precision bf16"
                 ) from error

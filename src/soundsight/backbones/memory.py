@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from soundsight.errors import ModelError
+from soundsight.errors import ModelError, TooLargeError
 
 __all__ = ["BYTES", "PIXELS", "Offload", "Plan", "Precision", "check", "check_work", "free_bytes", "num_together"]
 
@@ -129,11 +129,11 @@ def check_work(what: str, numbers_bytes: int, *, on_gpu: bool, helping: str) -> 
         helping: What to do about it.
 
     Raises:
-        ModelError: It needs more than is free.
+        TooLargeError: It needs more than is free.
     """
     needed, free = numbers_bytes * _MAPS, free_bytes(on_gpu=on_gpu)
     if free is not None and needed > free:
-        raise ModelError(
+        raise TooLargeError(
             f"{what} at once: about {needed / _GB:.1f} GB of {'GPU' if on_gpu else 'main'} memory are needed, and "
             f"{free / _GB:.1f} are free; {helping}"
         )

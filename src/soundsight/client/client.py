@@ -29,14 +29,15 @@ _MAX_SOUND_BYTES = 1 << 30
 class Controls(TypedDict, total=False):
     """What may be turned where the model has it: ``variation`` 0 to 2, ``guidance`` 0 to 20, ``steps`` 1 to 200.
 
-    Where a text-to-image model paints, ``prompt``, a text beside the sound, and ``negative``, what not to paint, each
-    of at most 200 characters.
+    Where a text-to-image model paints, ``prompt``, a text beside the sound, ``text_share``, how much it counts where
+    both speak, 0 to 1, and ``negative``, what not to paint; texts have at most 200 characters.
     """
 
     variation: float
     guidance: float
     steps: int
     prompt: str
+    text_share: float
     negative: str
 
 

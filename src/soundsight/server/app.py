@@ -67,7 +67,7 @@ def create(settings: Settings | None = None) -> FastAPI:
         warming = asyncio.get_running_loop().run_in_executor(None, serving.warm)
         yield
         await warming
-        await anyio.to_thread.run_sync(serving.engine.close, serving.settings.deadline_s)
+        await anyio.to_thread.run_sync(serving.close)
 
     app = _Guarded(
         title="soundsight",

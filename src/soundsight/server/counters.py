@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
@@ -43,12 +43,12 @@ class Counters:
         self._speaking = Gauge("soundsight_live", "Live sessions.", registry=own, multiprocess_mode="livesum")
         self._active = Gauge("soundsight_active", "Requests worked on.", registry=own, multiprocess_mode="livesum")
 
-    def watch(self, engine: Engine) -> None:
-        """Read the queue's length when it is asked for; workers write it down at each request."""
-        self._engine = engine
+    def watch(self, engines: Sequence[Engine]) -> None:
+        """Read the queues' length when it is asked for; workers write it down at each request."""
+        self._engines = engines
         if _SHARED not in os.environ:
-            self._waiting.set_function(lambda: engine.num_waiting)
-            self._active.set_function(lambda: engine.num_active)
+            self._waiting.set_function(lambda: sum(engine.num_waiting for engine in engines))
+            self._active.set_function(lambda: sum(engine.num_active for engine in engines))
 
     def painted(self, num_images: int) -> None:
         """A call of the network is done."""
@@ -67,8 +67,8 @@ class Counters:
         own[0].inc()
         own[1].observe(seconds)
         if _SHARED in os.environ:
-            self._waiting.set(self._engine.num_waiting)
-            self._active.set(self._engine.num_active)
+            self._waiting.set(sum(engine.num_waiting for engine in self._engines))
+            self._active.set(sum(engine.num_active for engine in self._engines))
 
     def page(self) -> bytes:
         """All of it, in the text format of Prometheus."""

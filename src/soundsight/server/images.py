@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from soundsight.pipeline import AudioToImage
 from soundsight.server.answers import line
-from soundsight.server.engine import late
+from soundsight.server.engine import Engine, late
 from soundsight.server.guard import address_of
 from soundsight.server.jobs import EmbeddingJob, ImagesJob, MorphJob, RequestJob
 from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions, Painting, parse
@@ -46,9 +46,9 @@ async def images(request: Request) -> Response:
             told = f"at most {serving.settings.max_images}"
             errors = [{"field": "num_images", "detail": told}]
             raise Problem(422, f"num_images: {told}", title="Unusable option", errors=errors)
-        pipe = serving.pipe(options.model, options.controls)
+        pipe = serving.pipe(options.model, options.controls, to="split" if options.split else None)
         job = ImagesJob(*serving.terms(), pipe, upload.sounds["file"], options)
-        return await _answer(request, job, options.format, _origin(pipe, options))
+        return await _answer(request, serving.engine_for(pipe), job, options.format, _origin(pipe, options))
 
 
 async def morphs(request: Request) -> Response:
@@ -59,7 +59,7 @@ async def morphs(request: Request) -> Response:
         options = parse(MorphOptions, upload.options)
         pipe = serving.pipe(options.model, options.controls, to="morph")
         job = MorphJob(*serving.terms(), pipe, upload.sounds["first"], upload.sounds["second"], options)
-        return await _answer(request, job, options.format, _origin(pipe, options))
+        return await _answer(request, serving.engine_for(pipe), job, options.format, _origin(pipe, options))
 
 
 async def embeddings(request: Request) -> Response:
@@ -69,7 +69,7 @@ async def embeddings(request: Request) -> Response:
         upload = await read_sound(request, serving.settings.max_upload_bytes, share)
         parse(EmbeddingOptions, upload.options)
         job = EmbeddingJob(*serving.terms(), serving.alignment, upload.sounds["file"])
-        return await _answer(request, job, "json", {})
+        return await _answer(request, serving.engine, job, "json", {})
 
 
 def _origin(pipe: AudioToImage, options: Painting) -> dict[str, str]:
@@ -77,10 +77,9 @@ def _origin(pipe: AudioToImage, options: Painting) -> dict[str, str]:
     return {"X-Seed": str(options.seed), "X-Model": _plain(pipe.folder.name)}
 
 
-async def _answer(request: Request, job: RequestJob, form: str, headers: dict[str, str]) -> Response:
+async def _answer(request: Request, engine: Engine, job: RequestJob, form: str, headers: dict[str, str]) -> Response:
     """Let a job be done, and give up on it when the client has left."""
-    serving: Serving = request.app.state.serving
-    serving.engine.submit(job)
+    engine.submit(job)
     loop = asyncio.get_running_loop()
     # The engine looks at deadlines between its steps, and one of them may be long.
     deadline = loop.call_later(job.deadline - time.monotonic(), lambda: job.events.receive(late()))

@@ -12,8 +12,10 @@ from soundsight.noise import MAX_SEED
 from soundsight.picture import MAX_SIZE, MIN_SIZE
 from soundsight.server.problems import Problem
 
-__all__ = ["MAX_IMAGES", "EmbeddingOptions", "ImageOptions", "MorphOptions", "Painting", "parse"]
+__all__ = ["CONTROLS", "MAX_IMAGES", "EmbeddingOptions", "ImageOptions", "MorphOptions", "Painting", "parse"]
 
+CONTROLS = ("variation", "guidance", "steps", "prompt", "text_share", "negative")
+"""What callers may turn where the model has it."""
 MAX_IMAGES = 512
 """Of all parts of a sound together, whatever a server is told."""
 MAX_TEXT = 200
@@ -39,14 +41,16 @@ class Painting(BaseModel):
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     """Steps from noise to picture. Where the model has it."""
     prompt: Text | None = None
-    """A text beside the sound. Where a text-to-image model paints."""
+    """A text beside the sound: what the sound does not say is the text's. Where a text-to-image model paints."""
+    text_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much the text counts where both speak; 0 if left out. Where a text-to-image model paints."""
     negative: Text | None = None
     """What is not to be painted. Where a text-to-image model paints."""
 
     @property
     def controls(self) -> dict[str, Any]:
         """Keywords for the pipeline."""
-        asked = {name: getattr(self, name) for name in ("variation", "guidance", "steps", "prompt", "negative")}
+        asked = {name: getattr(self, name) for name in CONTROLS}
         return {name: value for name, value in asked.items() if value is not None}
 
 

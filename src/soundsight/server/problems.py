@@ -9,7 +9,14 @@ from http import HTTPStatus
 from typing import Any
 
 from soundsight.audio.clip import printable
-from soundsight.errors import AudioError, MissingExtraError, ModelError, SoundsightError, UnknownNameError
+from soundsight.errors import (
+    AudioError,
+    MissingExtraError,
+    ModelError,
+    SoundsightError,
+    TooLargeError,
+    UnknownNameError,
+)
 
 __all__ = ["MEDIA_TYPE", "Problem", "problem_of"]
 
@@ -74,6 +81,9 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, told, title="Unusable sound")
     if isinstance(error, UnknownNameError):
         return Problem(422, str(error), title="Unknown name")
+    if isinstance(error, TooLargeError):
+        told = "such pictures are too large for this machine's memory; ask for smaller ones"
+        return Problem(422, told, title="Unusable option")
     if isinstance(error, SoundsightError) and not isinstance(error, ModelError):
         return Problem(422, str(error), title="Unusable option")
     return Problem(500, "the server failed; the fault is not in what was sent")

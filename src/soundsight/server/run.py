@@ -62,8 +62,7 @@ def run(settings: Settings, port: int, workers: int, say: Say) -> None:
         "ws_max_size": _MAX_MESSAGE_BYTES,
         "ws_per_message_deflate": False,
         "timeout_keep_alive": 30,
-        # What takes minutes is given up between two steps.
-        "timeout_graceful_shutdown": max(1, round(min(settings.deadline_s, _GRACE_S))),
+        "timeout_graceful_shutdown": max(1, round(_grace_s(settings))),
     }
     with listening:
         if workers == 1:
@@ -138,6 +137,11 @@ def _announce(url: str, say: Say) -> None:
         finally:
             connection.close()
         time.sleep(0.02)
+
+
+def _grace_s(settings: Settings) -> float:
+    """For what was taken in; a backbone's pictures may take minutes and are given up between two steps."""
+    return settings.deadline_s if settings.painter.backbone is None else min(settings.deadline_s, _GRACE_S)
 
 
 def _ready(url: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
-from soundsight.server.options import EmbeddingOptions, ImageOptions, MorphOptions
+from soundsight.server.options import CONTROLS, EmbeddingOptions, ImageOptions, MorphOptions
 from soundsight.server.problems import MEDIA_TYPE
 
 __all__ = ["EXAMPLES", "HEALTH", "MODELS", "SECURITY", "answers", "paths", "text"]
@@ -25,6 +25,7 @@ _ASKED: Json = {
     "guidance": 1.5,
     "steps": 4,
     "prompt": "in the rain",
+    "text_share": 0.2,
     "negative": "text",
     "num_images": 4,
     "num_frames": 12,
@@ -127,7 +128,7 @@ MODELS = _content(
                         "data": _array(_TEXT),
                         "labels": _or_null(_array(_TEXT)),
                         "image": _object({"width": _COUNT, "height": _COUNT, "channels": _COUNT}),
-                        "controls": _array({"enum": ["variation", "guidance", "steps", "prompt", "negative"]}),
+                        "controls": _array({"enum": list(CONTROLS)}),
                         "can": _array({"enum": ["split", "live", "morph"]}),
                         "says": {"type": "boolean"},
                     }

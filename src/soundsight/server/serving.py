@@ -28,6 +28,11 @@ from soundsight.server.uploads import Budget
 
 __all__ = ["Serving", "load_models"]
 
+_CANNOT = {
+    "split": "hears a sound whole; leave out split",
+    "live": "is too slow to follow a voice; it makes pictures",
+    "morph": "is too slow to draw the way between two sounds; it makes pictures",
+}
 _EXAMPLE = Path(__file__).parent / "page" / "examples" / "one.flac"
 
 
@@ -48,18 +53,19 @@ class Serving:
         self.pipes = load_models(self.settings)
         self.counters = Counters()
         self.post = Post()
-        self.engine = Engine(
-            self.settings.threads,
-            self.settings.queue_size,
-            self.settings.max_rows,
-            self.settings.window_s,
-            self.counters.painted,
-            self.post.carry,
-        )
-        self.counters.watch(self.engine)
+        self.engine = self._engine(self.settings.threads)
+        # A backbone's call may take minutes: none of the others waits for it, and who waits for it shares the next.
+        is_slow = any(isinstance(pipe, Prompted) for pipe in self.pipes.values())
+        self.slow = self._engine(1) if is_slow else None
+        self._engines = [self.engine] + ([] if self.slow is None else [self.slow])
+        self.counters.watch(self._engines)
         self.num_live = 0
         self.budget = Budget(max(64 << 20, 4 * self.settings.max_upload_bytes))
         self._lock = threading.Lock()
+
+    def _engine(self, threads: int) -> Engine:
+        told = self.settings
+        return Engine(threads, told.queue_size, told.max_rows, told.window_s, self.counters.painted, self.post.carry)
 
     def warm(self) -> None:
         """Hear an example and encode a picture: what is loaded only then, the first caller would have to wait for."""
@@ -80,7 +86,7 @@ class Serving:
         self,
         name: str | None,
         controls: Mapping[str, Any] | None = None,
-        to: Literal["live", "morph"] | None = None,
+        to: Literal["split", "live", "morph"] | None = None,
     ) -> AudioToImage:
         """A model by its name, the first if None, that has these controls and can do this.
 
@@ -98,14 +104,24 @@ class Serving:
             )
         pipe = self.pipes[name]
         if to is not None and isinstance(pipe, Prompted):
-            wanted = "follow a voice" if to == "live" else "draw the way between two sounds"
-            raise Problem(422, f"model: '{name}' is too slow to {wanted}; it makes pictures", title="Unusable option")
+            raise Problem(422, f"model: '{name}' {_CANNOT[to]}", title="Unusable option")
         if controls is not None:
             try:
                 pipe.check(controls)
             except SoundsightError as error:
                 raise problem_of(error) from error
+            for line in pipe.unread(controls) if isinstance(pipe, Prompted) else ():
+                raise Problem(422, line, title="Unusable option")
         return pipe
+
+    def engine_for(self, pipe: AudioToImage) -> Engine:
+        """Where a model's pictures are painted."""
+        return self.slow if self.slow is not None and isinstance(pipe, Prompted) else self.engine
+
+    def close(self) -> None:
+        """Finish what was taken in."""
+        for engine in self._engines:
+            engine.close(self.settings.deadline_s)
 
     def terms(self) -> tuple[Events, float, float]:
         """What every job of a request that comes now is given; called in the event loop that it answers in."""
@@ -182,7 +198,7 @@ def _describe(pipe: AudioToImage, is_default: bool) -> dict[str, Any]:
 def _controls(pipe: AudioToImage) -> list[str]:
     """What may be turned of what callers can turn."""
     if isinstance(pipe, Prompted):
-        return ["guidance", "steps", *(["prompt", "negative"] if pipe.backbone.texts.widths else [])]
+        return ["guidance", "steps", *(["prompt", "text_share", "negative"] if pipe.backbone.texts.widths else [])]
     inputs = pipe.generator.controls
     has = {"variation": bool(pipe.folder.latent_size), "guidance": "weights" in inputs, "steps": "times" in inputs}
     return [name for name, there in has.items() if there]

@@ -114,12 +114,14 @@ class Settings:
             return True
 
     def to_environment(self) -> None:
-        """Leave the settings where this process's workers find them."""
-        os.environ[_VARIABLE] = json.dumps(asdict(self))
+        """Leave the settings where this process's workers find them; none of these has a painter."""
+        assert not self.painter.is_named, "each worker would load it again"
+        told = {name: value for name, value in asdict(self).items() if name != "painter"}
+        os.environ[_VARIABLE] = json.dumps(told)
 
     @classmethod
     def from_environment(cls) -> Settings:
         """The settings that ``to_environment`` left; the defaults where there are none."""
         table: dict[str, Any] = json.loads(os.environ.get(_VARIABLE, "{}"))
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-        return cls(**values | {"painter": Painter(**values.get("painter", {}))})
+        return cls(**values)

@@ -123,6 +123,10 @@ export function showHeard(drawing, model) {
   const knows = (model?.hears || model?.labels?.join(", ") || "what it was trained on").replace(/[.]$/, "");
   const says = drawing.parts.filter((part) => part.heard);
   if (!says.length) {
+    if (model && !model.can.includes("live")) { // one for any sound
+      box.replaceChildren(make("p", {}, make("strong", { textContent: "This model does not say what it heard." }), ` ${model.limits?.[0] ?? "It paints what the sound is most like of all that it learned."}`));
+      return;
+    }
     box.replaceChildren(
       make("p", {}, make("strong", { textContent: "This model does not say what it heard." }), model?.hears || !model?.limits?.length ? ` It knows: ${knows}. Any other sound gives a picture too, and it means nothing.` : ` ${model.limits[0]}`),
     );

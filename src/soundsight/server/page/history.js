@@ -2,6 +2,7 @@
 
 const MOST = 50;
 const LARGEST_BYTES = 4 * 2 ** 20;
+const MOST_BYTES = 64 * 2 ** 20; // of all of it: large pictures push older ones out
 
 let entries = []; // newest first
 let database = null;
@@ -21,6 +22,7 @@ function store(change) {
   if (!database) return;
   try {
     const transaction = database.transaction("sounds", "readwrite");
+    transaction.onabort = () => console.warn("The history cannot be kept:", transaction.error);
     change(transaction.objectStore("sounds"));
     transaction.commit?.(); // else it is undone where the page is left at once
   } catch (error) {
@@ -53,6 +55,8 @@ export const find = (id) => entries.find((entry) => entry.id === id);
 export const onChange = (listener) => listeners.add(listener);
 const tell = () => listeners.forEach((listener) => listener(entries));
 
+const sizeOf = ({ sound, parts }) => parts.flatMap(({ images }) => images).reduce((sum, { png }) => sum + png.length, sound?.size ?? 0);
+
 /** Adds an entry, or puts it in the place of the one with its id. */
 export async function put(entry) {
   await load();
@@ -61,6 +65,9 @@ export async function put(entry) {
   const kept = { ...entry, sound: fits ? new Blob([await entry.sound.arrayBuffer()], { type: entry.sound.type }) : null };
   entries = [kept, ...entries.filter((other) => other.id !== kept.id)];
   const gone = entries.splice(MOST);
+  let bytes = 0;
+  const most = entries.findIndex((one, i) => { bytes += sizeOf(one); return i && bytes > MOST_BYTES; });
+  if (most > 0) gone.push(...entries.splice(most));
   store((sounds) => {
     sounds.put(kept);
     gone.forEach(({ id }) => sounds.delete(id));

@@ -36,6 +36,8 @@ export function options({ isNew = false } = {}) {
     const input = $(name);
     if (TEXTS.includes(name)) {
       if (input.value.trim()) chosen[name] = input.value.trim();
+    } else if (name === "text_share") {
+      if ($("prompt").value.trim() && Number(input.value)) chosen[name] = Number(input.value);
     } else if (input && (!OWN.includes(name) || input.dataset.changed)) chosen[name] = Number(input.value);
   }
   return chosen;
@@ -55,6 +57,7 @@ export function setOptions(chosen) {
   $("split").checked = Boolean(chosen.split);
   if (models.some(({ name }) => name === chosen.model)) $("model").value = chosen.model;
   for (const name of TEXTS) $(name).value = chosen[name] ?? "";
+  $("text_share").value = chosen.text_share ?? 0;
   for (const name of ["variation", ...OWN]) {
     if (name in chosen) {
       $(name).value = chosen[name];
@@ -86,7 +89,7 @@ function showModel() {
     $(name).setAttribute("aria-valuetext", $(`${name}-value`).value);
     $(`${name}-reset`).hidden = isOwn;
   }
-  $("variation-value").value = Number($("variation").value);
+  for (const name of ["variation", "text_share"]) $(`${name}-value`).value = Number($(name).value);
   onModels.forEach((listener) => listener());
   if (!chosen) return;
   $("model-summary").textContent = chosen.summary;
@@ -97,7 +100,7 @@ function showModel() {
 
 /** Asks the server for its models and makes everything work. */
 export async function start() {
-  for (const name of ["variation", ...OWN]) {
+  for (const name of ["variation", "text_share", ...OWN]) {
     reset(name); // Firefox brings a number back after a reload, but not that it was changed
     $(name).addEventListener("input", () => { $(name).dataset.changed = "yes"; showModel(); });
     $(name).addEventListener("change", tell);
