@@ -63,7 +63,7 @@ function startHistory(go) {
     $("history-help").textContent = !entries.length
       ? "Nothing yet. Sounds and their pictures will be kept here, in this browser and nowhere else."
       : history.isKept()
-        ? "The last 50 sounds and their pictures. They stay in this browser."
+        ? "The last sounds and their pictures, 50 at most. They stay in this browser."
         : "This browser keeps nothing for this page: the history ends when the page is closed.";
   };
   history.onChange(ask);
