@@ -302,3 +302,20 @@ def test_the_page_is_small_and_could_ask_no_other_server(visit: Visit) -> None:
     )
     assert blocked == "connect-src"
     visit.watch.expected.append("Content Security Policy|elsewhere")
+
+
+def test_the_history_keeps_no_more_than_fits(visit: Visit) -> None:
+    """Large pictures, as of a text-to-image model, push older ones out: of 30 MiB each two, 64 MiB in all."""
+    kept = visit.page.evaluate(
+        """async () => {
+          const history = await import("./static/history.js");
+          const png = "A".repeat(30 * 2 ** 20);
+          for (const id of ["a", "b", "c"]) {
+            const options = {seed: 1};
+            await history.put({id, name: id, time: 1, options, sound: null, parts: [{images: [{png}]}]});
+          }
+          return history.all().map(({id}) => id);
+        }"""
+    )
+    assert kept == ["c", "b"]
+    expect(visit.on("#history li")).to_have_count(2)

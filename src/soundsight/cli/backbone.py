@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-__all__ = ["Offload", "Precision", "SaveMemory", "Without"]
+__all__ = ["Backbone", "Offload", "Precision", "SaveMemory", "Without"]
 
+Backbone = Annotated[
+    str | None,
+    typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for an adapter such as v2d-clap."),
+]
 Precision = Annotated[
     Literal["fp32", "bf16", "fp16"] | None, typer.Option(help="Numbers of the backbone.", show_default="fp32")
 ]

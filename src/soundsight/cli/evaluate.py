@@ -9,7 +9,7 @@ import typer
 
 from soundsight.cli import adapter, complete_models, examples, show
 from soundsight.cli.adapter import ALIGNMENT
-from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
+from soundsight.cli.backbone import Backbone, Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError
 
 if TYPE_CHECKING:
@@ -124,10 +124,7 @@ def evaluate(
             "out. Of pairs it is left out unless one is named.",
         ),
     ] = ALIGNMENT,
-    backbone: Annotated[
-        str | None,
-        typer.Option(metavar="HUB|FOLDER", help="For an adapter: the text-to-image model that paints what it says."),
-    ] = None,
+    backbone: Backbone = None,
     steps: Annotated[
         int | None,
         typer.Option(

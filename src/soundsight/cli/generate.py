@@ -12,7 +12,7 @@ import typer
 
 from soundsight.cli import complete_generators, examples, layers, mixture, say
 from soundsight.cli import settings as settings_of
-from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
+from soundsight.cli.backbone import Backbone, Offload, Precision, SaveMemory, Without
 from soundsight.cli.quiet import quiet_libraries
 from soundsight.cli.reporter import Reporter, progress, steps_shown
 from soundsight.errors import OutputError, SoundsightError
@@ -71,10 +71,7 @@ def generate(
             show_default="drawn",
         ),
     ] = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for adapters such as v2d-clap."),
-    ] = None,
+    backbone: Backbone = None,
     encoder: Annotated[
         str | None,
         typer.Option(

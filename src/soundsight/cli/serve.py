@@ -9,7 +9,7 @@ import typer
 
 from soundsight.cli import complete_generators, examples, layers, say
 from soundsight.cli import settings as settings_of
-from soundsight.cli.backbone import Offload, Precision, SaveMemory, Without
+from soundsight.cli.backbone import Backbone, Offload, Precision, SaveMemory, Without
 from soundsight.errors import SoundsightError, require
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -50,10 +50,7 @@ def serve(
             help="Name or folder of a model to serve, the first by default; repeatable; by default all of the package.",
         ),
     ] = [],  # noqa: B006
-    backbone: Annotated[
-        str | None,
-        typer.Option(metavar="HUB|FOLDER", help="Text-to-image model that paints, for an adapter such as v2d-clap."),
-    ] = None,
+    backbone: Backbone = None,
     encoder: Annotated[
         str | None,
         typer.Option(metavar="WEIGHTS", help="What hears for an adapter: a file, folder or hub name."),
